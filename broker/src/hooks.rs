@@ -1,0 +1,59 @@
+//! What the broker asks its owner: who may come in, what they may do, and when a message counts as taken.
+
+use crate::message::Message;
+use async_trait::async_trait;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a client showed of itself.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<Vec<u8>>,
+    /// Common name of a verified client certificate.
+    pub certificate_name: Option<String>,
+    pub address: SocketAddr,
+}
+
+/// An authenticated client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub client_id: Arc<str>,
+    /// `device:hq/reader-1`, `service:dashboard`, `anonymous`.
+    pub name: Arc<str>,
+}
+
+/// Why a client may not come in. Each maps to the CONNACK code of its MQTT version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("bad user name or password")]
+    BadCredentials,
+    #[error("not authorised")]
+    NotAuthorised,
+    #[error("server unavailable")]
+    Unavailable,
+}
+
+/// What becomes of a PUBLISH. The acknowledgement of a QoS 1 or 2 message waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Acknowledge; route to subscribers when `route`.
+    Accept { route: bool },
+    /// Refuse with a reason (v5: reason code 0x83/0x87/0x99 and the text; v3.1.1: acknowledged and dropped, counted).
+    Refuse(&'static str),
+    /// It could not be made safe now (no quorum): no acknowledgement; the client is disconnected so that it sends again.
+    NotNow(&'static str),
+}
+
+#[async_trait]
+pub trait Hooks: Send + Sync + 'static {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, Refusal>;
+    fn may_publish(&self, who: &Principal, topic: &str) -> bool;
+    fn may_subscribe(&self, who: &Principal, filter: &str) -> bool;
+    /// Takes a message that `may_publish` let through.
+    async fn publish(&self, who: &Principal, message: &Message) -> Verdict;
+    /// `session` grows with every connection to this broker.
+    async fn connected(&self, who: &Principal, session: u64);
+    async fn disconnected(&self, who: &Principal, session: u64);
+}

@@ -1,0 +1,5 @@
+//! MQTT for Spalla: the gateway's own listener and sessions, the router behind them, clients to peers and cloud,
+//! and request/response between gateways. The only crate that names rumqttd and rumqttc.
+
+pub mod hooks;
+pub mod message;

@@ -1,0 +1,117 @@
+//! Settings of one gateway: a TOML file, then `SPALLA_*` environment variables. All of it is checked before any port opens.
+
+use serde::{Deserialize, Serialize};
+use spalla_shared::id::{NodeId, SiteId};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub organisation: String,
+    pub mesh: String,
+    pub node: NodeId,
+    pub site: SiteId,
+    /// Holds the log, snapshots, history and telemetry of this gateway. Relative paths count from the config file.
+    pub data: PathBuf,
+    pub devices: Devices,
+    pub peers: Peers,
+    pub api: Api,
+    #[serde(default)]
+    pub cloud: Option<Cloud>,
+    #[serde(default)]
+    pub secrets: Secrets,
+    pub credentials: CredentialKeys,
+    /// Sheets (`workbook` names) live here as .xlsx files.
+    #[serde(default)]
+    pub workbooks: Option<PathBuf>,
+    #[serde(default)]
+    pub notify: Notify,
+}
+
+/// The listener for devices.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    pub listen: SocketAddr,
+    /// Lets clients in without user name and password. Only for a bench: anyone who reaches the port may then speak as any device.
+    #[serde(default)]
+    pub allow_anonymous: bool,
+}
+
+/// The mesh listener and the gateways of the mesh, this one included.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    pub listen: SocketAddr,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub gateways: Vec<Gateway>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    pub node: NodeId,
+    pub site: SiteId,
+    /// host:port of its mesh listener.
+    pub address: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: SocketAddr,
+    /// File that holds the bearer token.
+    pub token_file: PathBuf,
+    /// Required when `listen` is not loopback.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// An MQTT broker that the cloud listens to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cloud {
+    /// `mqtt://host:1883` or `mqtts://host:8883`.
+    pub url: String,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+}
+
+/// `use.secrets` of flows: files named by the secret inside a folder.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+}
+
+/// Ed25519 keys that sign and verify credentials; the same on all gateways.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialKeys {
+    /// 32-byte seed, hex, in a file.
+    pub key_file: PathBuf,
+}
+
+/// Where `notify.send` goes. Without a webhook, notifications are only recorded in history and shown by the API.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// POSTed as JSON `{to, template, data, key}`.
+    #[serde(default)]
+    pub webhook: Option<String>,
+}

@@ -1,0 +1,88 @@
+//! Agreement: one Raft group per `GroupId`. The only module that names openraft.
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use spalla_shared::engine::{Command, Record, Reply, State};
+use spalla_shared::id::{GroupId, NodeId};
+use spalla_shared::time::Timestamp;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub type GroupRef = Arc<dyn Group>;
+
+/// One group as the rest of the gateway sees it.
+#[async_trait]
+pub trait Group: Send + Sync + 'static {
+    fn id(&self) -> &GroupId;
+    fn node(&self) -> NodeId;
+    /// Commits `command` and answers with what `apply` said of it. Forwards to the leader where this is not it.
+    /// Answers within 3 s: where it cannot tell, it says so ([`ProposeError::Unknown`]), and the caller repeats with the same key.
+    async fn propose(&self, command: Command) -> Result<Receipt, ProposeError>;
+    /// The applied state. Hold the lock briefly and never over an await.
+    fn state(&self) -> &RwLock<State>;
+    /// Changes with each applied entry.
+    fn applied(&self) -> watch::Receiver<u64>;
+    fn leadership(&self) -> watch::Receiver<Leadership>;
+    fn freshness(&self) -> Freshness;
+    /// What the group's members are and how they do, for `mesh status`.
+    fn members(&self) -> Vec<Member>;
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Receipt {
+    pub index: u64,
+    /// The instant that the leader stamped.
+    pub at: Timestamp,
+    pub reply: Reply,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum ProposeError {
+    #[error("no quorum: fewer than half of the gateways of group `{0}` reach each other")]
+    NoQuorum(String),
+    #[error("it is not known whether the command was committed; repeat it with the same key")]
+    Unknown,
+    #[error("too many commands are waiting ({0}); try again")]
+    Busy(usize),
+    #[error("the command is too large: {size} bytes, at most {max}")]
+    TooLarge { size: usize, max: usize },
+    #[error("this gateway is stopping")]
+    Stopping,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: Option<NodeId>,
+    /// This gateway leads, and has applied everything committed before its term.
+    pub is_self: bool,
+    pub term: u64,
+}
+
+/// How old an answer from the local state may be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Freshness {
+    pub applied: u64,
+    pub leader: Option<NodeId>,
+    /// No leader has been heard of for longer than an election takes.
+    pub stale: bool,
+    /// Milliseconds since the leader was heard of (0 on the leader itself while it has a quorum).
+    pub leader_seen_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Member {
+    pub node: NodeId,
+    pub voter: bool,
+    pub address: String,
+    /// Known on the leader: entries that it still lacks.
+    pub lag: Option<u64>,
+}
+
+/// Where records go, off the apply path.
+pub trait RecordSink: Send + Sync + 'static {
+    /// Takes the records of entries up to `index`, in order; may block while its bounded queue is full.
+    /// Entries that were taken before (after a restart) are recognised and passed over.
+    fn take(&self, group: &GroupId, index: u64, records: Vec<Record>);
+    /// Blocks until everything up to `index` is on disk: called before a snapshot lets the log be purged.
+    fn flush(&self, group: &GroupId, index: u64) -> Result<(), String>;
+}

@@ -1,0 +1,195 @@
+//! What a log entry carries. Everything that could differ between replicas (time, chance, text parsing) rides inside.
+
+use super::effect::Outcome;
+use super::problem::Problem;
+use crate::event::Event;
+use crate::flow::plan::FlowKey;
+use crate::id::{Actor, DeviceId, EffectId, InstanceId, NodeId, SiteId, WorkItemId};
+use crate::resource::Resource;
+use crate::time::Timestamp;
+use crate::value::Value;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Raft log index.
+    pub index: u64,
+    /// Stamped by the leader as it proposes; `apply` clamps it to never go back.
+    pub at: Timestamp,
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Declare resources; all or none.
+    Deploy {
+        resources: Vec<Resource>,
+        by: Actor,
+    },
+    Start {
+        flow: FlowSelector,
+        input: Value,
+        /** Dedupe key: an equal key gives the first call's instance. */
+        key: Arc<str>,
+        by: Actor,
+    },
+    /// Deduplicated by (source, id). `historical`: it is late (spooled, resent): recorded, correlated, but opens nothing.
+    Event {
+        event: Event,
+        historical: bool,
+    },
+    /// A device came or went at `node`. `session` grows with each connection at that node, so a late "gone" cannot undo a newer "came".
+    Presence {
+        device: DeviceId,
+        node: NodeId,
+        session: u64,
+        online: bool,
+    },
+    /// A gateway says who it is; proposed by each gateway after it starts. `boot` grows with each start of that gateway.
+    NodeUp {
+        node: NodeId,
+        site: SiteId,
+        boot: u64,
+        version: Arc<str>,
+        api: Option<Arc<str>>,
+    },
+    /// Before an opening command is published: at most one attempt is ever granted ([`Accepted::AttemptGranted`]).
+    EffectAttempt {
+        effect: EffectId,
+        node: NodeId,
+    },
+    EffectDone {
+        effect: EffectId,
+        outcome: Outcome,
+        node: NodeId,
+    },
+    /// Timers up to the entry's `at` fire.
+    TimersDue,
+    /// Instances that yielded after too many steps go on.
+    Continue,
+    WorkItem {
+        id: WorkItemId,
+        action: WorkItemAction,
+        by: Actor,
+        key: Arc<str>,
+    },
+    Operator {
+        instance: InstanceId,
+        action: OperatorAction,
+        by: Actor,
+    },
+    Uplink(UplinkCommand),
+    /// Switches changed meanings of existing commands on, from this entry.
+    EnableSemantics {
+        version: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowSelector {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    /// None: the newest version.
+    pub version: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WorkItemAction {
+    /// Approval: one of its choices.
+    Choose {
+        choice: Arc<str>,
+        comment: Option<Arc<str>>,
+    },
+    /// Task: done, with answers (checked against its form) and the checklist's ticked lines.
+    Complete {
+        answers: Value,
+        comment: Option<Arc<str>>,
+    },
+    Claim,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OperatorAction {
+    Cancel {
+        reason: Arc<str>,
+    },
+    Suspend,
+    Resume,
+    /// Run the task with the incident again.
+    Retry,
+    /// Go on behind it, with this output.
+    Skip {
+        output: Value,
+    },
+    SetContext {
+        context: Value,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum UplinkCommand {
+    /// The cloud holds everything up to `upto_seq`.
+    Acknowledged { upto_seq: u64 },
+    /// `node` wants to speak until `until`. Granted when nobody does, the lease ran out, or it speaks already. A new speaker gets a new epoch.
+    Speak { node: NodeId, until: Timestamp },
+    /// The speaker steps back (its cloud link is down).
+    Yield { node: NodeId, epoch: u64 },
+}
+
+/// What the proposer hears.
+pub type Reply = Result<Accepted, Rejection>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Accepted {
+    Nothing,
+    /// An equal key was there before; nothing changed.
+    Duplicate,
+    Started {
+        instance: InstanceId,
+    },
+    /// How many instances it started or woke.
+    Event {
+        taken_by: u32,
+    },
+    AttemptGranted,
+    /// Someone attempted it already; do not publish.
+    AttemptRefused,
+    Deployed {
+        changed: Vec<Arc<str>>,
+    },
+    Speaker {
+        node: NodeId,
+        epoch: u64,
+        until: Timestamp,
+    },
+    Flow {
+        key: FlowKey,
+    },
+}
+
+impl Default for Accepted {
+    fn default() -> Self {
+        Self::Nothing
+    }
+}
+
+/// A command that changed nothing, and why. `code` is stable: `not-found`, `conflict`, `invalid`, `forbidden`, `late`, `unknown-effect`, `limit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    pub code: Arc<str>,
+    pub message: Arc<str>,
+}
+
+impl Rejection {
+    pub fn new(code: &str, message: impl AsRef<str>) -> Self {
+        Self { code: code.into(), message: message.as_ref().into() }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        Problem::own(&rejection.code, 400, &*rejection.message)
+    }
+}

@@ -1,0 +1,210 @@
+//! The replicated state of one group. Ordered, in memory; serialised for snapshots.
+//!
+//! Plans (parsed flows) are not stored: `State::restore` builds them again.
+
+use super::access::{Credential, Grant};
+use super::audit::AuditChain;
+use super::effect::{Effect, Owner};
+use super::instance::Instance;
+use super::outbox::Outbox;
+use super::pool::PoolState;
+use super::work_item::WorkItem;
+use crate::device::Profile;
+use crate::event::Event;
+use crate::flow::plan::{FlowKey, Plan};
+use crate::id::{CredentialId, DeviceId, EffectId, GrantId, GroupId, InstanceId, NodeId, SiteId, WorkItemId};
+use crate::resource::{Area, Device, Person};
+use crate::time::Timestamp;
+use crate::value::Value;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Version of what `apply` means. Raised by `Command::EnableSemantics`.
+pub const SEMANTICS_VERSION: u32 = 1;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    pub group: GroupId,
+    pub semantics: u32,
+    /// Index of the newest applied entry.
+    pub applied: u64,
+    /// The newest `at`, clamped.
+    pub clock: Timestamp,
+    pub nodes: BTreeMap<NodeId, Node>,
+
+    pub flows: BTreeMap<FlowKey, Flow>,
+    /// Parsed flows by key; not stored.
+    #[serde(skip)]
+    pub plans: BTreeMap<FlowKey, Arc<Plan>>,
+    pub profiles: BTreeMap<Arc<str>, Arc<Profile>>,
+    pub devices: BTreeMap<DeviceId, DeviceState>,
+    pub areas: BTreeMap<Arc<str>, Area>,
+    pub people: BTreeMap<Arc<str>, Person>,
+    pub pools: BTreeMap<Arc<str>, PoolState>,
+
+    pub instances: BTreeMap<InstanceId, Arc<Instance>>,
+    /// Open effects: asked for, not answered, not past their deadline.
+    pub effects: BTreeMap<EffectId, Effect>,
+    pub timers: BTreeSet<Timer>,
+    pub work_items: BTreeMap<WorkItemId, WorkItem>,
+    pub credentials: BTreeMap<CredentialId, Credential>,
+    pub grants: BTreeMap<GrantId, Grant>,
+    /// Instances that yielded, in order.
+    pub ready: Vec<(InstanceId, u32)>,
+    /// Events that came before their `listen`, with the instant at which they lapse.
+    pub early_events: Vec<EarlyEvent>,
+    /// Dedupe keys (`start:…`, `event:source␟id`, `work:…`) with the instant at which they lapse, and the instance a start gave.
+    pub seen: BTreeMap<Arc<str>, Seen>,
+
+    pub outbox: Outbox,
+    pub audit: AuditChain,
+    pub counters: Counters,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub site: SiteId,
+    pub boot: u64,
+    pub version: Arc<str>,
+    /// Base URL of its API, when it listens to others.
+    pub api: Option<Arc<str>>,
+    pub up_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Canonical JSON.
+    pub document: Value,
+    pub hash: Arc<str>,
+    pub deployed_at: Timestamp,
+    /// Started by its schedule: the newest version only.
+    pub enabled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceState {
+    pub device: Device,
+    pub attached: Option<Attachment>,
+    pub changed_at: Timestamp,
+}
+
+/// Where a device is connected now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub node: NodeId,
+    pub session: u64,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Timer {
+    pub due: Timestamp,
+    pub what: TimerWhat,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimerWhat {
+    /// `wait`, a retry's delay: the token goes on when its generation is still this one.
+    Token {
+        instance: InstanceId,
+        token: u32,
+        generation: u32,
+    },
+    /// A `timeout` on a task or flow: the frame it guards.
+    Timeout {
+        instance: InstanceId,
+        guard: u32,
+    },
+    EffectDeadline {
+        effect: EffectId,
+    },
+    /// cron, every, after.
+    Schedule {
+        flow: FlowKey,
+    },
+    GrantEnds {
+        grant: GrantId,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EarlyEvent {
+    pub event: Event,
+    pub lapses_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    pub lapses_at: Timestamp,
+    pub instance: Option<InstanceId>,
+}
+
+/// Counted since the group began; equal on all replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub started: u64,
+    pub completed: u64,
+    pub faulted: u64,
+    pub cancelled: u64,
+    pub late_completions: u64,
+    pub duplicate_events: u64,
+    pub lapsed_events: u64,
+    pub rejected: u64,
+    pub opening_attempts: u64,
+    pub opening_unknown: u64,
+}
+
+impl State {
+    pub fn new(group: GroupId) -> Self {
+        Self {
+            group,
+            semantics: SEMANTICS_VERSION,
+            applied: 0,
+            clock: Timestamp::default(),
+            nodes: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            areas: BTreeMap::new(),
+            people: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            work_items: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            ready: Vec::new(),
+            early_events: Vec::new(),
+            seen: BTreeMap::new(),
+            outbox: Outbox::default(),
+            audit: AuditChain::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// When the next timer is due: what the leader's clock waits for.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.timers.first().map(|timer| timer.due)
+    }
+
+    /// SHA-256 over the canonical encoding, lower-case hex: equal on replicas that applied the same log.
+    pub fn digest(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        hash.update(crate::codec::encode(self));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `owner` still waits (its token has this generation).
+    pub fn waits(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Token { instance, token, generation } | Owner::Member { instance, token, generation, .. } => {
+                self.instances.get(instance).is_some_and(|instance| instance.token_generation(*token) == Some(*generation))
+            }
+            Owner::Door { .. } | Owner::Nobody => true,
+        }
+    }
+}

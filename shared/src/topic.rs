@@ -1,0 +1,180 @@
+//! The only place where topic text is built or parsed.
+
+use crate::id::{DeviceId, NodeId, SiteId};
+use std::fmt;
+
+/// Native device contract, `spalla/v1/{site}/{device}/…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceTopic {
+    /// Up: `state/{property}`.
+    State(DeviceId, String),
+    /// Up: `event/{name}`.
+    Event(DeviceId, String),
+    /// Up: `ack`.
+    Ack(DeviceId),
+    /// Up, retained, will: `online`.
+    Online(DeviceId),
+    /// Down: `command`.
+    Command(DeviceId),
+}
+
+impl DeviceTopic {
+    pub fn parse(topic: &str) -> Option<Self> {
+        let rest = topic.strip_prefix("spalla/v1/")?;
+        let mut levels = rest.split('/');
+        let (site, device, verb) = (levels.next()?, levels.next()?, levels.next()?);
+        if !is_level(site) || !is_level(device) {
+            return None;
+        }
+        let id = DeviceId::of(&SiteId::new(site), device);
+        let parsed = match (verb, levels.next()) {
+            ("state", Some(property)) if is_level(property) => Self::State(id, property.into()),
+            ("event", Some(name)) if is_level(name) => Self::Event(id, name.into()),
+            ("ack", None) => return Some(Self::Ack(id)),
+            ("online", None) => return Some(Self::Online(id)),
+            ("command", None) => return Some(Self::Command(id)),
+            _ => return None,
+        };
+        levels.next().is_none().then_some(parsed)
+    }
+    pub fn device(&self) -> &DeviceId {
+        match self {
+            Self::State(id, _) | Self::Event(id, _) | Self::Ack(id) | Self::Online(id) | Self::Command(id) => id,
+        }
+    }
+}
+
+impl fmt::Display for DeviceTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(id, property) => write!(f, "spalla/v1/{id}/state/{property}"),
+            Self::Event(id, name) => write!(f, "spalla/v1/{id}/event/{name}"),
+            Self::Ack(id) => write!(f, "spalla/v1/{id}/ack"),
+            Self::Online(id) => write!(f, "spalla/v1/{id}/online"),
+            Self::Command(id) => write!(f, "spalla/v1/{id}/command"),
+        }
+    }
+}
+
+/// Northbound, `spalla/v1/{org}/{mesh}/…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudTopic {
+    Birth,
+    NodeState(NodeId),
+    Events,
+    Summary(SiteId),
+    Ack,
+    Gap,
+    Command,
+    CommandResult(String),
+}
+
+impl CloudTopic {
+    pub fn text(&self, org: &str, mesh: &str) -> String {
+        let base = format!("spalla/v1/{org}/{mesh}");
+        match self {
+            Self::Birth => format!("{base}/birth"),
+            Self::NodeState(node) => format!("{base}/node/{node}/state"),
+            Self::Events => format!("{base}/ev"),
+            Self::Summary(site) => format!("{base}/sum/{site}"),
+            Self::Ack => format!("{base}/ack"),
+            Self::Gap => format!("{base}/gap"),
+            Self::Command => format!("{base}/cmd"),
+            Self::CommandResult(id) => format!("{base}/cmd/{id}/res"),
+        }
+    }
+    pub fn parse(topic: &str, org: &str, mesh: &str) -> Option<Self> {
+        let rest = topic.strip_prefix("spalla/v1/")?.strip_prefix(org)?.strip_prefix('/')?.strip_prefix(mesh)?.strip_prefix('/')?;
+        let levels: Vec<&str> = rest.split('/').collect();
+        Some(match levels.as_slice() {
+            ["birth"] => Self::Birth,
+            ["node", node, "state"] => Self::NodeState(NodeId(node.parse().ok()?)),
+            ["ev"] => Self::Events,
+            ["sum", site] if is_level(site) => Self::Summary(SiteId::new(site)),
+            ["ack"] => Self::Ack,
+            ["gap"] => Self::Gap,
+            ["cmd"] => Self::Command,
+            ["cmd", id, "res"] if is_level(id) => Self::CommandResult((*id).into()),
+            _ => return None,
+        })
+    }
+}
+
+/// May stand as one level of a topic: not empty, none of `/ + # $`, no control characters, at most 128 bytes.
+pub fn is_level(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 128 && !text.chars().any(|c| matches!(c, '/' | '+' | '#' | '$') || c.is_control())
+}
+
+/// Whether `filter` (with `+` and `#`) takes `topic`. Filters that start with a wildcard do not take `$…` topics.
+pub fn filter_matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#')) {
+        return false;
+    }
+    let mut topic_levels = topic.split('/');
+    let mut filter_levels = filter.split('/');
+    loop {
+        match (filter_levels.next(), topic_levels.next()) {
+            (Some("#"), _) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_topic_reads_back_as_written() {
+        let id = DeviceId::new("hq/reader-1");
+        for topic in [
+            DeviceTopic::State(id.clone(), "temperature".into()),
+            DeviceTopic::Event(id.clone(), "passed".into()),
+            DeviceTopic::Ack(id.clone()),
+            DeviceTopic::Online(id.clone()),
+            DeviceTopic::Command(id.clone()),
+        ] {
+            assert_eq!(DeviceTopic::parse(&topic.to_string()), Some(topic));
+        }
+    }
+
+    #[test]
+    fn what_is_no_device_topic_is_refused() {
+        for topic in [
+            "",
+            "spalla/v1",
+            "spalla/v1/hq",
+            "spalla/v1/hq/d",
+            "spalla/v1/hq/d/state",
+            "spalla/v1/hq/d/state/",
+            "spalla/v1/hq/d/state/a/b",
+            "spalla/v1/hq//ack",
+            "spalla/v1/+/d/ack",
+            "spalla/v1/hq/d/ack/x",
+            "spalla/v2/hq/d/ack",
+        ] {
+            assert_eq!(DeviceTopic::parse(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn filters_take_what_the_specification_says() {
+        for (filter, topic, takes) in [
+            ("sport/#", "sport", true),
+            ("sport/+", "sport", false),
+            ("+", "finance", true),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a/b/c/d", false),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+        ] {
+            assert_eq!(filter_matches(filter, topic), takes, "{filter} {topic}");
+        }
+    }
+}
