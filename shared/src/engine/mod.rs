@@ -6,6 +6,7 @@ pub mod audit;
 pub mod command;
 pub mod context;
 pub mod effect;
+pub mod function;
 pub mod instance;
 pub mod outbox;
 pub mod pool;
