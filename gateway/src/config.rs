@@ -1,4 +1,15 @@
 //! Settings of one gateway: a TOML file, then `SPALLA_*` environment variables. All of it is checked before any port opens.
+//!
+//! ```text
+//! file -> SPALLA_* -> paths made absolute (load) -> every problem at once (check)
+//! ```
+
+mod check;
+mod load;
+pub mod pem;
+
+pub use check::{BrokerAddress, GATEWAYS_MAX, Problem};
+pub use load::LoadError;
 
 use serde::{Deserialize, Serialize};
 use spalla_shared::id::{NodeId, SiteId};
@@ -77,7 +88,7 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// An MQTT broker that the cloud listens to.
+/// An MQTT broker that the cloud listens to. Credentials are wanted only by brokers that ask for them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cloud {
@@ -87,8 +98,21 @@ pub struct Cloud {
     pub username: Option<String>,
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// PEM of the authority that signed the broker's certificate; `mqtts` needs it.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// How bodies are written; the content type of each message says so.
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+/// `application/cbor` or `application/json`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    #[default]
+    Cbor,
+    Json,
 }
 
 /// `use.secrets` of flows: files named by the secret inside a folder.
@@ -115,3 +139,6 @@ pub struct Notify {
     #[serde(default)]
     pub webhook: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,117 @@
+//! History: finished and running instances, their traces and the audit trail, in a plain SQLite file.
+//!
+//! Derived from the log by a thread of its own, never on the apply path:
+//! ```text
+//! apply -> take (bounded queue) -> writer thread: records + the index they reach, one transaction -> history.db <- readers
+//! ```
+//! Nothing here is ever changed by a reader. A disk that cannot be written stops the gateway; no record is dropped.
 
+mod reader;
+mod rows;
+mod schema;
+mod verify;
+mod writer;
+
+pub use reader::Reader;
+pub use rows::{AuditFilter, AuditRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
+pub use verify::{Verification, verify_audit};
+
+use crate::consensus::RecordSink;
+use parking_lot::Mutex;
+use spalla_shared::engine::Record;
+use spalla_shared::id::GroupId;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use writer::{Job, Writer};
+
+/// The file in the data folder.
+pub const FILE_NAME: &str = "history.db";
+
+/// Entries that wait to be written. More than this, and taking them holds `apply` back: history may lag, it may not grow without end.
+const QUEUE_LEN_MAX: usize = 4096;
+
+/// Called at most once, with a line for the operator: the gateway must stop, its history can no longer be kept.
+pub type OnFailure = Box<dyn FnOnce(String) + Send + 'static>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("history file {}: {error}", path.display())]
+    File { path: PathBuf, error: rusqlite::Error },
+    #[error("history file {} has format {found}; this build reads {}", path.display(), schema::FORMAT)]
+    Format { path: PathBuf, found: i64 },
+    #[error("history holds what cannot be read: {0}")]
+    Content(String),
+    #[error("history cannot be written: {0}")]
+    Stopped(String),
+}
+
+/// A cheap handle; the last one to be dropped lets the writer finish what it has taken.
+#[derive(Clone)]
+pub struct History {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    jobs: SyncSender<Job>,
+    /// Why the writer stopped, once it has.
+    failure: Arc<Mutex<Option<String>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl History {
+    /// Opens or makes `history.db` in `folder`, which must exist.
+    pub fn open(folder: &Path, on_failure: OnFailure) -> Result<Self, HistoryError> {
+        let path = folder.join(FILE_NAME);
+        let connection = schema::open_for_writing(&path)?;
+        let applied = schema::applied(&connection).map_err(|error| HistoryError::File { path: path.clone(), error })?;
+        let failure = Arc::new(Mutex::new(None));
+        let (jobs, taken) = sync_channel(QUEUE_LEN_MAX);
+        let writer = Writer::new(connection, applied, taken, failure.clone(), on_failure, path.display().to_string());
+        let thread = std::thread::Builder::new()
+            .name("history".into())
+            .spawn(move || writer.run())
+            .map_err(|error| HistoryError::Stopped(format!("no thread for it: {error}")))?;
+        Ok(Self { inner: Arc::new(Inner { path, jobs, failure, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Reads see what is committed: a few milliseconds behind what was taken.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.inner.path.clone())
+    }
+}
+
+impl RecordSink for History {
+    fn take(&self, group: &GroupId, index: u64, records: Vec<Record>) {
+        // After a failure nothing is taken: the log keeps it all, for `flush` fails too.
+        let _ = self.inner.jobs.send(Job::Take { group: group.clone(), index, records });
+    }
+
+    fn flush(&self, group: &GroupId, index: u64) -> Result<(), String> {
+        let (answer, answered) = sync_channel(1);
+        let sent = self.inner.jobs.send(Job::Flush { group: group.clone(), index, answer });
+        match sent.ok().and_then(|()| answered.recv().ok()) {
+            Some(outcome) => outcome,
+            None => Err(self.inner.failure.lock().clone().unwrap_or_else(|| "the history thread has ended".into())),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the history thread panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

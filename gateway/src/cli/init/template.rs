@@ -1,0 +1,92 @@
+//! The commented settings file of one gateway.
+
+use super::{InitOptions, Place};
+use std::fmt::Write;
+
+/// `spalla.toml` of `own`, with every gateway of the mesh in it. Paths count from the file's folder.
+pub fn config(options: &InitOptions, own: &Place, all: &[Place]) -> String {
+    let mut gateways = String::new();
+    for place in all {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            gateways,
+            "\n[[peers.gateways]]\nnode = {}\nsite = {}\naddress = {}\n",
+            place.node,
+            quoted(place.site.as_str()),
+            quoted(&place.mesh_address())
+        );
+    }
+    let cloud = match &options.cloud_url {
+        Some(url) if url.starts_with("mqtts://") => {
+            format!("[cloud]\nurl = {}\n# Put the authority of that broker's certificate here.\nca = \"tls/cloud-ca.pem\"\n", quoted(url))
+        }
+        Some(url) => format!("[cloud]\nurl = {}\n", quoted(url)),
+        None => "# [cloud]\n# url = \"mqtts://cloud.example.com:8883\"\n".into(),
+    };
+    format!(
+        r#"# Settings of gateway {node}, at {site_comment}. Relative paths count from this file's folder.
+# Any setting can be given as an environment variable instead: SPALLA_API__LISTEN=127.0.0.1:9000 is `listen` of [api].
+
+# Names of the mesh in the cloud's topics: spalla/v1/{{organisation}}/{{mesh}}/...
+organisation = {organisation}
+mesh = {mesh}
+
+# Never reuse a node number, also not after a disk was wiped: the mesh would take the new gateway for the old one.
+node = {node}
+site = {site}
+
+# The log, snapshots, history and telemetry. Must be on a disk that keeps what it has synced.
+data = "data"
+
+# Workbooks that flows append rows to or look rows up in live here as .xlsx files.
+# workbooks = "workbooks"
+
+# Devices speak MQTT 3.1.1 or 5 here, each with its user name and password.
+[devices]
+listen = {devices}
+# Lets clients in without a password: anyone who reaches the port may then speak as any device.
+allow_anonymous = false
+
+# The HTTP API. Everywhere but on loopback it wants TLS.
+[api]
+listen = "127.0.0.1:{api_port}"
+token_file = "api.token"
+# tls = {{ certificate = "tls/api.pem", key = "tls/api.key" }}
+
+# Signs credentials (QR, card). The same file on all gateways, or they refuse each other's credentials.
+[credentials]
+key_file = "credentials.key"
+
+# `secrets` of flows: one file per secret in this folder, named as the flow names it.
+# [secrets]
+# folder = "secrets"
+
+# Where notifications go: POSTed as JSON {{to, template, data, key}}. Without it they are recorded and shown only.
+# [notify]
+# webhook = "https://example.com/hooks/spalla"
+
+# An MQTT broker that the cloud listens to. Buildings go on without it.
+# username, password_file, ca (PEM, needed for mqtts) and encoding ("cbor" or "json") go here too.
+{cloud}
+# The other gateways, over mutual TLS. This list is the same at every gateway.
+[peers]
+listen = {peers}
+ca = "tls/ca.pem"
+certificate = "tls/node.pem"
+key = "tls/node.key"
+{gateways}"#,
+        node = own.node,
+        site_comment = own.site,
+        organisation = quoted(&options.organisation),
+        mesh = quoted(&options.mesh),
+        site = quoted(own.site.as_str()),
+        devices = quoted(&own.open_address(own.devices_port)),
+        api_port = own.api_port,
+        peers = quoted(&own.open_address(own.mesh_port)),
+    )
+}
+
+/// A TOML basic string. Topic levels hold no control characters, so quote and backslash are all there is to escape.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,136 @@
+use super::*;
+use crate::cli::init::{BasePorts, InitOptions, SiteSpec, init};
+use std::path::Path;
+
+/// A good pair of sites as `init` writes them.
+fn made(folder: &Path) -> Config {
+    let site = |name: &str| SiteSpec { name: name.into(), host: "127.0.0.1".into() };
+    let options = InitOptions {
+        folder: folder.join("m"),
+        sites: vec![site("hq"), site("plant")],
+        organisation: "acme".into(),
+        mesh: "campus".into(),
+        ports: BasePorts::default(),
+        cloud_url: None,
+    };
+    Config::load(&init(&options).expect("inits").sites[0].config).expect("loads")
+}
+
+fn variables(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let folder = tempfile::tempdir().expect("folder");
+    let good = made(folder.path());
+    let wrong: Vec<(&str, fn(&mut Config))> = vec![
+        ("organisation", |c| c.organisation = "a/b".into()),
+        ("site", |c| c.site = "x".into()),
+        ("node", |c| c.node = NodeId(7)),
+        ("peers.gateways[1].node", |c| c.peers.gateways[1].node = NodeId(1)),
+        ("peers.gateways[1].address", |c| c.peers.gateways[1].address = "nowhere".into()),
+        ("peers.gateways[1].address", |c| c.peers.gateways[1].address = c.peers.gateways[0].address.clone()),
+        ("peers.gateways", |c| c.peers.gateways = vec![c.peers.gateways[0].clone(); GATEWAYS_MAX + 1]),
+        ("peers.ca", |c| c.peers.ca = c.peers.key.clone()),
+        ("peers.certificate", |c| c.peers.certificate = c.data.join("none")),
+        // The other gateway's certificate does not belong to this key.
+        ("peers.certificate", |c| c.peers.certificate = c.peers.certificate.join("../../../plant/tls/node.pem")),
+        ("peers.listen", |c| c.peers.listen = c.devices.listen),
+        ("api.listen", |c| c.api.listen = "0.0.0.0:8080".parse().expect("address")),
+        ("api.tls", |c| c.api.tls = Some(Tls { certificate: c.peers.ca.clone(), key: c.peers.key.clone() })),
+        ("api.token_file", |c| c.api.token_file = "/dev/null".into()),
+        ("credentials.key_file", |c| c.credentials.key_file = c.peers.ca.clone()),
+        ("data", |c| c.data = c.peers.ca.clone()),
+        ("secrets.folder", |c| c.secrets.folder = Some("/nonexistent".into())),
+        ("notify.webhook", |c| c.notify.webhook = Some("ftp://x".into())),
+        ("cloud.url", |c| c.cloud = Some(cloud("tcp://x"))),
+        ("cloud.ca", |c| c.cloud = Some(cloud("mqtts://x"))),
+    ];
+    for (place, change) in wrong {
+        let mut config = good.clone();
+        change(&mut config);
+        let problems = config.check().expect_err(place);
+        assert!(problems.iter().any(|problem| problem.place == place), "{place}: {problems:?}");
+        assert!(problems.iter().all(|problem| !problem.what.is_empty() && !problem.mend.is_empty()));
+    }
+    let mut two = good.clone();
+    two.organisation = String::new();
+    two.node = NodeId(0);
+    assert!(two.check().expect_err("two and more").len() >= 2);
+    good.check().expect("the unchanged one is good");
+}
+
+fn cloud(url: &str) -> Cloud {
+    Cloud { url: url.into(), username: None, password_file: None, ca: None, encoding: Encoding::Cbor }
+}
+
+#[test]
+fn a_certificate_of_another_authority_or_gateway_is_refused() {
+    let (one, other) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let (mut config, stranger) = (made(one.path()), made(other.path()));
+    config.peers.certificate = stranger.peers.certificate;
+    config.peers.key = stranger.peers.key;
+    let problems = config.check().expect_err("a stranger's certificate");
+    assert!(problems.iter().any(|problem| problem.what.contains("refuse")), "{problems:?}");
+
+    let own = tempfile::tempdir().expect("folder");
+    let mut config = made(own.path());
+    config.node = NodeId(2);
+    config.site = "plant".into();
+    let problems = config.check().expect_err("gateway 2 with the certificate of gateway 1");
+    assert_eq!(problems.iter().map(|problem| &*problem.place).collect::<Vec<_>>(), ["peers.certificate"], "{problems:?}");
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_its_mistakes_name_the_variable() {
+    let folder = tempfile::tempdir().expect("folder");
+    made(folder.path());
+    let file = folder.path().join("m/hq/spalla.toml");
+    let config = Config::read(
+        &file,
+        variables(&[
+            ("SPALLA_API__LISTEN", "127.0.0.1:9000"),
+            ("SPALLA_NODE", "2"),
+            ("SPALLA_DATA", "elsewhere"),
+            ("SPALLA_CLOUD__URL", "mqtt://c"),
+            ("SPALLA_CLOUD__ENCODING", "json"),
+            ("SPALLA_TOKEN", "belongs to the command line"),
+            ("PATH", "/bin"),
+        ]),
+    )
+    .expect("reads");
+    assert_eq!((config.api.listen.port(), config.node), (9000, NodeId(2)));
+    assert_eq!(config.data, folder.path().join("m/hq/elsewhere"));
+    assert_eq!(config.cloud.map(|cloud| cloud.encoding), Some(Encoding::Json));
+
+    let error = |list| Config::read(&file, variables(list)).expect_err("is refused").to_string();
+    let wrong = error(&[("SPALLA_API__LISTEN", "somewhere")]);
+    assert!(wrong.contains("api.listen") && wrong.contains("SPALLA_API__LISTEN"), "{wrong}");
+    assert!(error(&[("SPALLA_MESHH", "x")]).contains("meshh"));
+}
+
+#[test]
+fn a_bad_file_is_told_with_line_or_key() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("spalla.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).expect("writes");
+        Config::read(&path, []).expect_err("is refused").to_string()
+    };
+    assert!(read("node = [").contains("line 1"));
+    assert!(read("nodee = 1").contains("nodee"));
+    assert!(Config::read(&folder.path().join("none.toml"), []).expect_err("is not there").to_string().contains("spalla init"));
+}
+
+#[test]
+fn broker_addresses_are_taken_apart() {
+    let address = |host: &str, port, tls| Ok(BrokerAddress { host: host.into(), port, tls });
+    assert_eq!(BrokerAddress::parse("mqtt://cloud"), address("cloud", 1883, false));
+    assert_eq!(BrokerAddress::parse("mqtts://cloud:99/"), address("cloud", 99, true));
+    assert_eq!(BrokerAddress::parse("mqtts://[::1]"), address("::1", 8883, true));
+    assert_eq!(BrokerAddress::parse("mqtt://[::1]:7"), address("::1", 7, false));
+    for bad in ["cloud", "http://x", "mqtt://", "mqtt://:1", "mqtt://a:b", "mqtt://a:0", "mqtt://u:p@h", "mqtt://h/x"] {
+        assert!(BrokerAddress::parse(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,182 @@
+use super::*;
+use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::record::{InstanceStatus, RecordBody, TaskRecord};
+use spalla_shared::flow::plan::FlowKey;
+use spalla_shared::id::{Actor, InstanceId};
+use spalla_shared::time::Timestamp;
+use spalla_shared::value::Value;
+
+fn mesh() -> GroupId {
+    GroupId::mesh()
+}
+
+fn open(folder: &Path) -> History {
+    History::open(folder, Box::new(|line| panic!("{line}"))).expect("opens")
+}
+
+/// Entry `index` of a life of instance `i<index / 10>`: starts at …1, a task at …2 to …8, ends at …9; each with an audit link.
+fn records(chain: &mut AuditChain, index: u64) -> Vec<Record> {
+    let at = Timestamp(1_000 + i64::try_from(index).expect("small"));
+    let instance = InstanceId::new(format!("i{}", index / 10));
+    let data = Value::object([("index", Value::Int(at.millis())), ("note", Value::from("ü \"quoted\""))]);
+    let body = match index % 10 {
+        1 => RecordBody::InstanceStarted {
+            instance: instance.clone(),
+            flow: FlowKey { namespace: "site".into(), name: "visitor".into(), version: "1.0.0".into() },
+            business_key: Some(format!("visit-{}", index / 10).into()),
+            input: data.clone(),
+            by: Actor::system(),
+        },
+        9 => {
+            RecordBody::InstanceEnded { instance: instance.clone(), status: InstanceStatus::Completed, output: data.clone(), problem: None }
+        }
+        _ => RecordBody::Task(TaskRecord {
+            instance: instance.clone(),
+            reference: format!("/do/{index}").into(),
+            name: "step".into(),
+            what: "completed".into(),
+            data: data.clone(),
+        }),
+    };
+    let action = if index.is_multiple_of(2) { "access.granted" } else { "task.done" };
+    let audit = RecordBody::Audit(chain.link(at, Actor::system(), action, instance.as_str(), data));
+    vec![Record { index, ordinal: 0, at, body }, Record { index, ordinal: 1, at, body: audit }]
+}
+
+#[tokio::test]
+async fn what_is_replayed_after_a_restart_is_recognised() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut chain = AuditChain::default();
+    let all: Vec<_> = (1..=40).map(|index| (index, records(&mut chain, index))).collect();
+
+    let history = open(folder.path());
+    for (index, records) in &all[..25] {
+        history.take(&mesh(), *index, records.clone());
+    }
+    history.flush(&mesh(), 25).expect("flushes");
+    drop(history);
+
+    // The log is applied again from its snapshot at 10.
+    let history = open(folder.path());
+    for (index, records) in &all[10..] {
+        history.take(&mesh(), *index, records.clone());
+    }
+    history.flush(&mesh(), 40).expect("flushes");
+    let reader = history.reader();
+    assert_eq!(reader.verify(mesh()).await.expect("verifies"), Verification::Verified { count: 40, head: chain.head.to_string() });
+    let trace = reader.trace(InstanceId::new("i1"), None, 100).await.expect("reads");
+    assert_eq!(trace.rows.iter().map(|row| row.index).collect::<Vec<_>>(), [10, 12, 13, 14, 15, 16, 17, 18]);
+    assert_eq!(reader.reached(mesh()).await.expect("reads"), 40);
+}
+
+#[test]
+fn flush_refuses_to_vouch_for_what_it_never_got() {
+    let folder = tempfile::tempdir().expect("folder");
+    let history = open(folder.path());
+    history.take(&mesh(), 3, Vec::new());
+    assert!(history.flush(&mesh(), 3).is_ok());
+    assert!(history.flush(&mesh(), 4).is_err());
+    assert!(history.flush(&GroupId::new("site:hq"), 1).is_err());
+}
+
+#[test]
+fn a_changed_row_and_a_missing_row_break_the_chain() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut chain = AuditChain::default();
+    let history = open(folder.path());
+    for index in 1..=20 {
+        history.take(&mesh(), index, records(&mut chain, index));
+    }
+    history.flush(&mesh(), 20).expect("flushes");
+    let path = history.path().to_path_buf();
+    drop(history);
+
+    let tamper = |sql: &str| {
+        let copy = folder.path().join("copy.db");
+        std::fs::copy(&path, &copy).expect("copies");
+        let connection = rusqlite::Connection::open(&copy).expect("opens");
+        assert_eq!(connection.execute(sql, []).expect("tampers"), 1, "{sql}");
+        drop(connection);
+        match verify_audit(&copy, &mesh()).expect("reads") {
+            Verification::Broken { seq, .. } => seq,
+            whole => panic!("{sql} was not noticed: {whole:?}"),
+        }
+    };
+    assert_eq!(verify_audit(&path, &mesh()).expect("reads"), Verification::Verified { count: 20, head: chain.head.to_string() });
+    for column in ["actor", "action", "subject", "data", "previous", "hash"] {
+        assert_eq!(tamper(&format!("UPDATE audit SET {column} = '\"x\"' WHERE seq = 7")), 7, "{column}");
+    }
+    assert_eq!(tamper("UPDATE audit SET at = at + 1 WHERE seq = 7"), 7);
+    assert_eq!(tamper("DELETE FROM audit WHERE seq = 7"), 8);
+    assert_eq!(tamper("DELETE FROM audit WHERE seq = 1"), 2);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_holes_or_doubles() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut chain = AuditChain::default();
+    let history = open(folder.path());
+    for index in 1..=95 {
+        history.take(&mesh(), index, records(&mut chain, index));
+    }
+    history.flush(&mesh(), 95).expect("flushes");
+    let reader = history.reader();
+
+    let mut seen = Vec::new();
+    let mut filter = AuditFilter { action: Some("access".into()), limit: 10, ..AuditFilter::default() };
+    loop {
+        let page = reader.audit(filter.clone()).await.expect("reads");
+        seen.extend(page.rows.iter().map(|row| row.seq));
+        match page.next {
+            Some(next) => filter.before_seq = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=95).rev().filter(|seq| seq % 2 == 0).collect::<Vec<u64>>());
+    let none = reader.audit(AuditFilter { action: Some("acc".into()), ..AuditFilter::default() }).await.expect("reads");
+    assert!(none.rows.is_empty(), "half a word is no action");
+    let follow = reader.audit(AuditFilter { after_seq: Some(90), ..AuditFilter::default() }).await.expect("reads");
+    assert_eq!(follow.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [91, 92, 93, 94, 95]);
+
+    let mut instances = Vec::new();
+    let mut filter = InstanceFilter { status: Some("completed".into()), limit: 4, ..InstanceFilter::default() };
+    loop {
+        let page = reader.instances(filter.clone()).await.expect("reads");
+        instances.extend(page.rows.iter().map(|row| row.id.to_string()));
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(instances, ["i8", "i7", "i6", "i5", "i4", "i3", "i2", "i1", "i0"]);
+    let running = reader.instance(InstanceId::new("i9")).await.expect("reads").expect("is there");
+    assert_eq!((running.status.as_str(), running.ended_at, running.business_key.as_deref()), ("running", None, Some("visit-9")));
+    assert!(reader.instance(InstanceId::new("nobody")).await.expect("reads").is_none());
+}
+
+#[test]
+fn a_fork_of_the_chain_stops_the_gateway_and_keeps_the_log() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (told, telling) = std::sync::mpsc::channel();
+    let history = History::open(folder.path(), Box::new(move |line| told.send(line).expect("is heard"))).expect("opens");
+    history.take(&mesh(), 1, records(&mut AuditChain::default(), 1));
+    history.flush(&mesh(), 1).expect("flushes");
+    // Another chain's first link under a later index: the data folder is not this log's.
+    history.take(&mesh(), 2, records(&mut AuditChain::default(), 2));
+    let line = telling.recv().expect("the gateway is told");
+    assert!(line.contains("history.db") && line.contains("audit link 1"), "{line}");
+    assert!(history.flush(&mesh(), 1).is_err(), "no log may be purged now");
+    drop(history);
+    // Nothing of the refused entry was kept.
+    assert!(matches!(verify_audit(&folder.path().join(FILE_NAME), &mesh()).expect("reads"), Verification::Verified { count: 1, .. }));
+}
+
+#[test]
+fn a_file_of_another_format_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    drop(open(folder.path()));
+    let path = folder.path().join(FILE_NAME);
+    rusqlite::Connection::open(&path).expect("opens").execute_batch("PRAGMA user_version = 9").expect("writes");
+    assert!(matches!(History::open(folder.path(), Box::new(|_| {})), Err(HistoryError::Format { found: 9, .. })));
+    assert!(matches!(verify_audit(&path, &mesh()), Err(HistoryError::Format { found: 9, .. })));
+}

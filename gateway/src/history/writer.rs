@@ -1,0 +1,221 @@
+//! The thread that writes: takes what waits, writes it in one transaction with the index that it reaches.
+//! On the first error it stops for good and says so; it never goes on with a hole.
+
+use super::OnFailure;
+use super::schema::signed;
+use parking_lot::Mutex;
+use rusqlite::{Connection, Transaction, params};
+use spalla_shared::engine::Record;
+use spalla_shared::engine::record::{InstanceStatus, RecordBody};
+use spalla_shared::id::GroupId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+/// Jobs in one transaction: it bounds both the delay before a reader sees them and what a rollback costs.
+const BATCH_LEN_MAX: usize = 512;
+
+pub enum Job {
+    Take { group: GroupId, index: u64, records: Vec<Record> },
+    Flush { group: GroupId, index: u64, answer: SyncSender<Result<(), String>> },
+    Stop,
+}
+
+pub struct Writer {
+    connection: Connection,
+    applied: BTreeMap<GroupId, u64>,
+    jobs: Receiver<Job>,
+    failure: Arc<Mutex<Option<String>>>,
+    on_failure: Option<OnFailure>,
+    file: String,
+}
+
+impl Writer {
+    pub fn new(
+        connection: Connection,
+        applied: BTreeMap<GroupId, u64>,
+        jobs: Receiver<Job>,
+        failure: Arc<Mutex<Option<String>>>,
+        on_failure: OnFailure,
+        file: String,
+    ) -> Self {
+        Self { connection, applied, jobs, failure, on_failure: Some(on_failure), file }
+    }
+
+    pub fn run(mut self) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH_LEN_MAX
+                && let Ok(next) = self.jobs.try_recv()
+            {
+                batch.push(next);
+            }
+            let stop = batch.iter().any(|job| matches!(job, Job::Stop));
+            if let Err(detail) = self.write(batch) {
+                return self.fail(detail);
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
+        let mut flushes = Vec::new();
+        let mut touched = BTreeSet::new();
+        let transaction = self.connection.transaction().map_err(say)?;
+        for job in batch {
+            match job {
+                Job::Take { group, index, records } => {
+                    let applied = self.applied.entry(group.clone()).or_default();
+                    // Replayed after a restart: it is in the file already.
+                    if index <= *applied {
+                        continue;
+                    }
+                    *applied = index;
+                    for record in &records {
+                        insert(&transaction, &group, record)?;
+                    }
+                    touched.insert(group);
+                }
+                Job::Flush { group, index, answer } => flushes.push((group, index, answer)),
+                Job::Stop => {}
+            }
+        }
+        for group in &touched {
+            let index = self.applied.get(group).copied().unwrap_or_default();
+            transaction
+                .prepare_cached("INSERT INTO meta (grp, applied_index) VALUES (?1, ?2) ON CONFLICT (grp) DO UPDATE SET applied_index = ?2")
+                .and_then(|mut statement| statement.execute(params![group.as_str(), signed(index)]))
+                .map_err(say)?;
+        }
+        transaction.commit().map_err(say)?;
+        if flushes.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for (group, index, answer) in flushes {
+            let applied = self.applied.get(&group).copied().unwrap_or_default();
+            let outcome =
+                if applied >= index { Ok(()) } else { Err(format!("history of group {group} reaches entry {applied}, not {index}")) };
+            let _ = answer.send(outcome);
+        }
+        Ok(())
+    }
+
+    /// A commit with `synchronous = FULL` syncs the write-ahead log, and with it every commit before.
+    fn sync(&mut self) -> Result<(), String> {
+        self.connection.execute_batch("PRAGMA synchronous = FULL").map_err(say)?;
+        let transaction = self.connection.transaction().map_err(say)?;
+        transaction
+            .execute("INSERT INTO meta VALUES ('', 1) ON CONFLICT (grp) DO UPDATE SET applied_index = applied_index + 1", [])
+            .map_err(say)?;
+        transaction.commit().map_err(say)?;
+        self.connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(say)
+    }
+
+    fn fail(mut self, detail: String) {
+        let line = format!(
+            "history {} cannot be written: {detail}; this gateway stops, nothing was lost: mend the disk and start it again",
+            self.file
+        );
+        tracing::error!(file = %self.file, detail, "history cannot be written");
+        *self.failure.lock() = Some(line.clone());
+        if let Some(tell) = self.on_failure.take() {
+            tell(line);
+        }
+    }
+}
+
+fn insert(transaction: &Transaction<'_>, group: &GroupId, record: &Record) -> Result<(), String> {
+    let at = record.at.millis();
+    match &record.body {
+        RecordBody::Audit(link) => transaction
+            .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    group.as_str(),
+                    signed(link.seq),
+                    signed(record.index),
+                    at,
+                    link.actor.as_str(),
+                    &*link.action,
+                    &*link.subject,
+                    link.data.to_json(),
+                    &*link.previous,
+                    &*link.hash
+                ])
+            })
+            .map_err(|error| format!("audit link {} of group {group}: {}", link.seq, say(error))),
+        RecordBody::InstanceStarted { instance, flow, business_key, input, by } => transaction
+            .prepare_cached(
+                "INSERT INTO instances (id, grp, namespace, name, version, business_key, status, started_at, started_by, input)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'running', ?7, ?8, ?9)
+                 ON CONFLICT (id) DO NOTHING",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    instance.as_str(),
+                    group.as_str(),
+                    &*flow.namespace,
+                    &*flow.name,
+                    &*flow.version,
+                    business_key.as_deref(),
+                    at,
+                    by.as_str(),
+                    input.to_json()
+                ])
+            })
+            .map_err(say),
+        // Its start is unknown here where this gateway was caught up by a snapshot in between.
+        RecordBody::InstanceEnded { instance, status, output, problem } => transaction
+            .prepare_cached(
+                "INSERT INTO instances (id, grp, namespace, name, version, status, started_at, started_by, input, ended_at, output, problem)
+                 VALUES (?1, ?2, '', '', '', ?3, ?4, '', 'null', ?4, ?5, ?6)
+                 ON CONFLICT (id) DO UPDATE SET status = ?3, ended_at = ?4, output = ?5, problem = ?6",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    instance.as_str(),
+                    group.as_str(),
+                    status_text(*status),
+                    at,
+                    output.to_json(),
+                    problem.as_ref().map(|problem| problem.to_json())
+                ])
+            })
+            .map_err(say),
+        RecordBody::Task(task) => transaction
+            .prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    group.as_str(),
+                    signed(record.index),
+                    record.ordinal,
+                    task.instance.as_str(),
+                    at,
+                    &*task.reference,
+                    &*task.name,
+                    &*task.what,
+                    task.data.to_json()
+                ])
+            })
+            .map_err(say),
+    }
+    .map(|_rows| ())
+}
+
+/// The words of the `status` column, as serde writes them.
+pub fn status_text(status: InstanceStatus) -> &'static str {
+    match status {
+        InstanceStatus::Running => "running",
+        InstanceStatus::Suspended => "suspended",
+        InstanceStatus::Completed => "completed",
+        InstanceStatus::Faulted => "faulted",
+        InstanceStatus::Cancelled => "cancelled",
+    }
+}
+
+fn say(error: rusqlite::Error) -> String {
+    error.to_string()
+}
