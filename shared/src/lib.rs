@@ -10,6 +10,7 @@ pub mod expression;
 pub mod flow;
 pub mod id;
 pub mod resource;
+pub mod schema;
 pub mod summary;
 pub mod time;
 pub mod topic;

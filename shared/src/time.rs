@@ -44,10 +44,11 @@ impl fmt::Display for Timestamp {
 /// Reads an ISO 8601 duration (`PT5S`, `P1DT2H`) as milliseconds. Days are 24 hours, weeks 7 days;
 /// months and years have no fixed length and are refused, as are negative durations.
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
-    let span: jiff::Span = text.parse().ok()?;
+    // jiff also reads `5 seconds`, which is no ISO 8601.
+    let span: jiff::Span = text.strip_prefix('P').and_then(|_| text.parse().ok())?;
     if span.get_years() != 0 || span.get_months() != 0 || span.is_negative() {
         return None;
     }
     let total = span.total((jiff::Unit::Millisecond, jiff::SpanRelativeTo::days_are_24_hours())).ok()?;
-    (total >= 0.0 && total < 9.0e15).then_some(total as u64)
+    (0.0..9.0e15).contains(&total).then_some(total as u64)
 }

@@ -2,4 +2,15 @@
 //!
 //! YAML text -> document -> check -> canonical JSON + hash (what the log carries) -> plan (rebuilt from canonical JSON on every replica).
 
+pub mod catalog;
+mod check;
+mod compile;
+mod diagnostic;
+pub mod document;
+mod lint;
 pub mod plan;
+pub(crate) mod suggest;
+
+pub use check::{Checked, check, check_located};
+pub(crate) use diagnostic::join;
+pub use diagnostic::{Diagnostic, Severity};

@@ -1,0 +1,177 @@
+//! `call`: functions of the default catalog, functions of the document, `http`; and why other calls are refused.
+
+use super::super::catalog::{self, Function};
+use super::super::diagnostic::{Diagnostic, join};
+use super::super::plan::{Call, TaskKind};
+use super::super::suggest;
+use super::Compiler;
+use super::template::{expression_part, has_expression};
+use crate::schema;
+use crate::value::{Object, Value};
+use std::sync::Arc;
+
+/// Calls of the language that this profile leaves out, and why.
+const REFUSED: [(&str, &str); 5] = [
+    ("grpc", "gRPC is not carried; use `http`"),
+    ("openapi", "OpenAPI documents are not fetched; use `http`"),
+    ("asyncapi", "AsyncAPI documents are not fetched; use `emit`, `listen` or `device.command`"),
+    ("a2a", "agent protocols are not carried; use `http`"),
+    ("mcp", "agent protocols are not carried; use `http`"),
+];
+
+impl Compiler {
+    pub(super) fn call(&mut self, fields: &Object, pointer: &str) -> Option<TaskKind> {
+        let at = join(pointer, "call");
+        let name = self.text(fields.get("call")?, &at, "`call`")?;
+        let own = fields.get("with").cloned();
+        let with_at = if own.is_some() { join(pointer, "with") } else { pointer.to_owned() };
+        let own = own.unwrap_or_else(Value::empty_object);
+        if self.is_custom(&name) {
+            let (definition, definition_at) = self.definition("functions", &name, &at)?;
+            let target = self.text(definition.get("call")?, &join(&definition_at, "call"), "`call`")?;
+            let defaults = definition.get("with").cloned().unwrap_or_else(Value::empty_object);
+            return self.call_target(&target, &join(&definition_at, "call"), &merge(&defaults, &own), &with_at);
+        }
+        self.call_target(&name, &at, &own, &with_at)
+    }
+
+    fn call_target(&mut self, name: &Arc<str>, at: &str, with: &Value, with_at: &str) -> Option<TaskKind> {
+        if &**name == "http" {
+            return self.http(with, with_at).map(|http| TaskKind::Call(Call::Http(http)));
+        }
+        let function = self.function(name, at)?;
+        if **name == *function.name {
+            self.pins.push((at.to_owned(), function.full_name()));
+        }
+        self.arguments(function, with, with_at, true);
+        let function_name = Arc::from(function.name.as_str());
+        Some(TaskKind::Call(Call::Function { function: function_name, with: self.template(with, with_at) }))
+    }
+
+    fn is_custom(&self, name: &str) -> bool {
+        self.is_defined("functions", name)
+    }
+
+    fn function(&mut self, name: &str, at: &str) -> Option<&'static Function> {
+        if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            self.error("refused", at, format!("`call: {name}` is refused"), *reason);
+            return None;
+        }
+        if name.contains("://") {
+            let message = "functions are not fetched from elsewhere: a flow must run when the building is cut off";
+            self.error("refused", at, message, "use a function of the default catalog, or `call: http`");
+            return None;
+        }
+        match catalog::resolve(name) {
+            Ok(function) => Some(function),
+            Err(unknown) => {
+                let own = self.defined("functions");
+                let custom = suggest::nearest(name, own.iter().map(|name| &**name).chain(["http"]));
+                let hint = custom.map(|near| format!("did you mean `{near}`?")).or_else(|| unknown.hint());
+                self.findings.push(Diagnostic::error("unknown-function", at, unknown.to_string()).hint(hint));
+                None
+            }
+        }
+    }
+
+    /// A definition under `use.functions`: it may leave arguments to the caller.
+    pub(super) fn check_function(&mut self, name: &str, value: &Value, pointer: &str) {
+        if name == "http" || catalog::resolve(name).is_ok() || REFUSED.iter().any(|(refused, _)| *refused == name) {
+            self.error_on_key("bad-name", pointer, format!("`{name}` is a function already"), "choose another name");
+        }
+        let Some(fields) = self.object(value, pointer, "a function", &["call", "with"]) else { return };
+        let at = join(pointer, "call");
+        let Some(target) = self.required(fields, "call", pointer, "a function").and_then(|call| self.text(call, &at, "`call`")) else {
+            return;
+        };
+        if self.is_custom(&target) {
+            self.error("bad-value", &at, "a function under `use.functions` cannot call another one of them", "call the catalog's function");
+            return;
+        }
+        if &*target == "http" {
+            return;
+        }
+        let Some(function) = self.function(&target, &at) else { return };
+        if let Some(with) = fields.get("with") {
+            self.arguments(function, with, &join(pointer, "with"), false);
+            self.template(with, &join(pointer, "with"));
+        }
+    }
+
+    /// Checks what is literal in `with`; expressions are checked when they have a value.
+    fn arguments(&mut self, function: &Function, with: &Value, pointer: &str, whole: bool) {
+        if with.as_str().is_some_and(|text| expression_part(text).is_some()) {
+            return;
+        }
+        if with.as_object().is_none() {
+            self.error("bad-type", pointer, format!("`with` of `{}` must be a mapping, not {}", function.name, with.type_name()), "");
+            return;
+        }
+        self.literal(&function.with_schema, with, pointer, &function.name, whole);
+        if let Some(form) = with.get("form").filter(|form| function.name == "human.task" && !has_expression(form)) {
+            self.json_schema(form, &join(pointer, "form"));
+        }
+    }
+
+    fn literal(&mut self, schema: &Value, value: &Value, pointer: &str, function: &str, whole: bool) {
+        if value.as_str().is_some_and(|text| expression_part(text).is_some()) {
+            return;
+        }
+        if whole && !has_expression(value) {
+            return self.violations(schema, value, pointer, function);
+        }
+        match value {
+            Value::Object(fields) => {
+                let known = schema.get("properties").and_then(Value::as_object);
+                // The parts of the schema that speak of keys only, not of values that are not there yet.
+                let mut keys_only = Object::new();
+                for key in ["required", "oneOf", "additionalProperties"] {
+                    if let Some(part) = schema.get(key).filter(|_| whole || key == "additionalProperties") {
+                        keys_only.insert(key.into(), part.clone());
+                    }
+                }
+                if let Some(known) = known {
+                    let any = known.keys().map(|key| (key.clone(), Value::Bool(true))).collect();
+                    keys_only.insert("properties".into(), Value::Object(Arc::new(any)));
+                }
+                self.violations(&Value::Object(Arc::new(keys_only)), value, pointer, function);
+                for (key, item) in fields.iter() {
+                    if let Some(part) = known.and_then(|known| known.get(key)) {
+                        self.literal(part, item, &join(pointer, key), function, true);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(part) = schema.get("items") else { return };
+                for (index, item) in items.iter().enumerate() {
+                    self.literal(part, item, &join(pointer, index), function, true);
+                }
+            }
+            _ => self.violations(schema, value, pointer, function),
+        }
+    }
+
+    fn violations(&mut self, schema: &Value, value: &Value, pointer: &str, function: &str) {
+        for violation in schema::validate(schema, value).err().unwrap_or_default() {
+            let at = format!("{pointer}{}", violation.pointer);
+            let diagnostic = Diagnostic::error("bad-argument", at, format!("`{function}`: {}", violation.message));
+            let on_key = violation.message.starts_with("unknown key") || violation.message.ends_with("is missing");
+            self.findings.push(if on_key { diagnostic.on_key() } else { diagnostic });
+        }
+    }
+}
+
+/// The caller's arguments over the definition's; mappings in both are merged.
+fn merge(defaults: &Value, own: &Value) -> Value {
+    match (defaults, own) {
+        (Value::Object(defaults), Value::Object(own)) => {
+            let mut merged = (**defaults).clone();
+            for (key, value) in own.iter() {
+                let value = merged.get(key).map_or_else(|| value.clone(), |default| merge(default, value));
+                merged.insert(key.clone(), value);
+            }
+            Value::Object(Arc::new(merged))
+        }
+        (_, own) => own.clone(),
+    }
+}
