@@ -1,1 +1,387 @@
+//! Where messages of devices come in: who may speak, what is well formed, what enters the log and what stays here as telemetry.
+//!
+//! It never carries an effect out and never changes state but by a command. A QoS 1 event is accepted only after its commit.
+//!
+//! ```text
+//! broker -> authenticate, ACL -> decode -> event -> wanted by a flow, an alarm, a door? -> Command::Event -> Accept
+//!                                              \-> otherwise telemetry only               (no quorum -> NotNow)
+//!                                       -> state -> telemetry, and the same question
+//!                                       -> ack   -> the waiting executor
+//! connected, disconnected -> presence (Command::Presence, until the log says the same)
+//! ```
 
+mod counters;
+mod decode;
+mod event;
+mod passwords;
+mod presence;
+mod rate;
+
+pub use counters::{IngressCounters, IngressCounts};
+pub use rate::{BURST, RATE_PER_S};
+
+use crate::consensus::{GroupRef, ProposeError, Receipt};
+use crate::effects::Acks;
+use crate::effects::clock::wall_now;
+use crate::telemetry::{STALE_AFTER_DEFAULT_MS, Telemetry};
+use async_trait::async_trait;
+use counters::count;
+use decode::Refused;
+use ed25519_dalek::VerifyingKey;
+use passwords::{Check, Passwords};
+use presence::Presence;
+use rate::RateLimit;
+use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal, Verdict};
+use spalla_broker::message::{Message, Qos};
+use spalla_shared::device::Ack;
+use spalla_shared::engine::Command;
+use spalla_shared::event::Event;
+use spalla_shared::id::{DeviceId, NodeId};
+use spalla_shared::resource::Device;
+use spalla_shared::time::Timestamp;
+use spalla_shared::topic::DeviceTopic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a command is proposed again with its key when it is not known what became of it.
+const PROPOSE_ATTEMPTS_MAX: u32 = 3;
+const PROPOSE_BACKOFF: Duration = Duration::from_millis(100);
+/// A device over its rate is held back by at most this before its message is refused.
+const RATE_PATIENCE: Duration = Duration::from_secs(2);
+
+const DEVICE_PREFIX: &str = "device:";
+const ANONYMOUS: &str = "anonymous";
+
+pub struct IngressOptions {
+    pub node: NodeId,
+    /// Grows with each start of this gateway: makes session numbers unique over restarts.
+    pub boot: u64,
+    /// Lets clients in without a password, as the device that they name. Only for a bench.
+    pub allow_anonymous: bool,
+    /// Verifies presented credentials.
+    pub credential_key: VerifyingKey,
+}
+
+pub struct Ingress {
+    options: IngressOptions,
+    /// The groups that this gateway is in; the first one holds the resources of the mesh.
+    groups: Vec<GroupRef>,
+    telemetry: Arc<Telemetry>,
+    acks: Arc<Acks>,
+    passwords: Passwords,
+    rate: RateLimit,
+    presence: Presence,
+    counters: IngressCounters,
+    /// Tells equal payloads without an id of their own apart.
+    received: AtomicU64,
+}
+
+impl Ingress {
+    pub fn new(options: IngressOptions, groups: Vec<GroupRef>, telemetry: Arc<Telemetry>, acks: Arc<Acks>) -> Arc<Self> {
+        let presence = Presence::new(options.node);
+        Arc::new(Self {
+            options,
+            groups,
+            telemetry,
+            acks,
+            passwords: Passwords::default(),
+            rate: RateLimit::default(),
+            presence,
+            counters: IngressCounters::default(),
+            received: AtomicU64::new(0),
+        })
+    }
+
+    /// Keeps the log's idea of who is connected here true. Runs until it is dropped; spawn it once.
+    pub async fn keep_presence(self: Arc<Self>) {
+        self.presence.keep(&self.groups).await;
+    }
+
+    pub fn counters(&self) -> IngressCounts {
+        self.counters.read()
+    }
+
+    /// The device as it was declared, with its profile's word on events and properties.
+    fn lookup<T>(&self, device: &DeviceId, pick: impl FnOnce(&Device, Option<&spalla_shared::device::Profile>) -> T) -> Option<T> {
+        self.groups
+            .iter()
+            .find_map(|group| {
+                let state = group.state().read();
+                let found = state.devices.get(device)?;
+                Some((found.device.clone(), state.profiles.get(&found.device.profile).cloned()))
+            })
+            .map(|(device, profile)| pick(&device, profile.as_deref()))
+    }
+
+    /// Proposes with a key inside, so that repeating is safe.
+    async fn commit(&self, group: &GroupRef, command: Command) -> Result<Receipt, ProposeError> {
+        let mut attempt = 1;
+        loop {
+            match group.propose(command.clone()).await {
+                Err(ProposeError::Unknown | ProposeError::Busy(_)) if attempt < PROPOSE_ATTEMPTS_MAX => {
+                    tokio::time::sleep(PROPOSE_BACKOFF * attempt).await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Commits `event` to every group in which something wants it; `always` also without that, to the first group.
+    async fn admit(&self, device: &DeviceId, event: Event, historical: bool, always: bool, qos: Qos) -> Verdict {
+        let wanting: Vec<&GroupRef> = self
+            .groups
+            .iter()
+            .enumerate()
+            .filter(|(place, group)| (always && *place == 0) || wants(group, &event))
+            .map(|(_, group)| group)
+            .collect();
+        if wanting.is_empty() {
+            count(&self.counters.events_local);
+            return TAKEN;
+        }
+        match self.rate.take(device, Instant::now(), RATE_PATIENCE) {
+            // Pacing: the device's own connection waits, nobody else's.
+            Some(wait) if !wait.is_zero() => tokio::time::sleep(wait).await,
+            Some(_) => {}
+            None => {
+                count(&self.counters.over_rate);
+                return Verdict::Refuse("this device sends more events than one device may");
+            }
+        }
+        for group in wanting {
+            let command = Command::Event { event: event.clone(), historical };
+            match self.commit(group, command).await {
+                Ok(Receipt { reply: Ok(_), .. }) => count(&self.counters.events_committed),
+                Ok(Receipt { reply: Err(rejection), .. }) => {
+                    count(&self.counters.events_rejected);
+                    tracing::warn!(%device, kind = %event.kind, code = %rejection.code, reason = %rejection.message, "event rejected");
+                    return Verdict::Refuse("the event was rejected");
+                }
+                Err(ProposeError::TooLarge { .. }) => {
+                    count(&self.counters.oversize);
+                    return Verdict::Refuse("the event is too large");
+                }
+                Err(error) => {
+                    count(&self.counters.events_not_now);
+                    tracing::debug!(%device, kind = %event.kind, %error, "event could not be committed");
+                    // Without acknowledgement nothing tells the client to send it again.
+                    return match qos {
+                        Qos::AtMostOnce => Verdict::Refuse("the event could not be committed"),
+                        _ => Verdict::NotNow("the event could not be committed; send it again"),
+                    };
+                }
+            }
+        }
+        TAKEN
+    }
+
+    fn refuse(&self, device: &DeviceId, refused: Refused) -> Verdict {
+        let reason = match refused {
+            Refused::Oversize => {
+                count(&self.counters.oversize);
+                "the payload is larger than 64 KiB"
+            }
+            Refused::Undecodable(reason) => {
+                count(&self.counters.undecodable);
+                reason
+            }
+        };
+        tracing::debug!(%device, reason, "payload refused");
+        Verdict::Refuse(reason)
+    }
+
+    async fn take_event(&self, device: DeviceId, name: &str, message: &Message, now: Timestamp) -> Verdict {
+        if message.retain {
+            // A retained event comes again with every subscription: it is not something that happens now.
+            count(&self.counters.events_retained);
+            return Verdict::Refuse("an event must not be retained");
+        }
+        let incoming = match decode::event(&message.payload) {
+            Ok(incoming) => incoming,
+            Err(refused) => return self.refuse(&device, refused),
+        };
+        let spec = self.lookup(&device, |declared, profile| {
+            let alarm = profile.is_some_and(|profile| profile.capabilities.iter().any(|c| c.events.get(name).is_some_and(|e| e.alarm)));
+            (alarm, declared.opens.is_some())
+        });
+        let Some((alarm, opens)) = spec else {
+            count(&self.counters.unknown_device);
+            return Verdict::Refuse("the device is not declared");
+        };
+        self.telemetry.set_format(&device, incoming.format);
+        self.telemetry.saw_event(&device, now);
+        let received = self.received.fetch_add(1, Ordering::Relaxed);
+        let origin = event::Origin { device: &device, session: self.presence.session(&device), received, payload: &message.payload, now };
+        let mut admitted = event::from_device(&origin, name, incoming);
+        if name == event::PRESENTED {
+            let verified = event::verify_presented(&mut admitted.event, &self.options.credential_key, now);
+            match verified {
+                Some(true) => count(&self.counters.tokens_verified),
+                Some(false) => count(&self.counters.tokens_refused),
+                None => {}
+            }
+        }
+        // A reader that opens a door is decided on inside the engine, whether or not a flow listens.
+        let always = alarm || (opens && name == event::PRESENTED);
+        self.admit(&device, admitted.event, admitted.historical, always, message.qos).await
+    }
+
+    async fn take_state(&self, device: DeviceId, property: &str, message: &Message, now: Timestamp) -> Verdict {
+        let (value, time, format) = match decode::state(&message.payload) {
+            Ok(read) => read,
+            Err(refused) => return self.refuse(&device, refused),
+        };
+        let stale_after_ms = self.lookup(&device, |_, profile| {
+            profile
+                .and_then(|profile| profile.capabilities.iter().find_map(|c| c.state.get(property)))
+                .and_then(|spec| spec.stale_after_ms)
+                .unwrap_or(STALE_AFTER_DEFAULT_MS)
+        });
+        let Some(stale_after_ms) = stale_after_ms else {
+            count(&self.counters.unknown_device);
+            return Verdict::Refuse("the device is not declared");
+        };
+        let observed_at = time.unwrap_or(now).min(now);
+        self.telemetry.set_format(&device, format);
+        if let Err(error) = self.telemetry.record(&device, property, value.clone(), observed_at, now, stale_after_ms) {
+            count(&self.counters.telemetry_full);
+            tracing::debug!(%device, property, %error, "reading refused");
+            return Verdict::Refuse("too many devices or properties");
+        }
+        count(&self.counters.readings);
+        let received = self.received.fetch_add(1, Ordering::Relaxed);
+        let origin = event::Origin { device: &device, session: self.presence.session(&device), received, payload: &message.payload, now };
+        let admitted = event::from_reading(&origin, property, value, observed_at);
+        // The last word of a device that was away says how things are, not that something happens: no flow starts late by it.
+        let historical = admitted.historical || message.retain && now.since(observed_at) > 0;
+        self.admit(&device, admitted.event, historical, false, message.qos).await
+    }
+
+    fn take_ack(&self, device: &DeviceId, message: &Message) -> Verdict {
+        match decode::read::<Ack>(&message.payload) {
+            Ok((format, ack)) => {
+                self.telemetry.set_format(device, format);
+                count(if self.acks.take(device, ack) { &self.counters.acks_taken } else { &self.counters.acks_unmatched });
+                TAKEN
+            }
+            Err(refused) => self.refuse(device, refused),
+        }
+    }
+
+    fn take_online(&self, device: &DeviceId, message: &Message, now: Timestamp) -> Verdict {
+        match decode::online(&message.payload) {
+            Ok(online) => {
+                self.telemetry.says_online(device, online, now);
+                TAKEN
+            }
+            Err(refused) => self.refuse(device, refused),
+        }
+    }
+
+    /// `true` where the client may speak for the device.
+    fn speaks_for(&self, who: &Principal, device: &DeviceId) -> bool {
+        match who.name.strip_prefix(DEVICE_PREFIX) {
+            Some(own) => own == device.as_str(),
+            None => &*who.name == ANONYMOUS && self.options.allow_anonymous,
+        }
+    }
+
+    fn device_of(who: &Principal) -> Option<DeviceId> {
+        who.name.strip_prefix(DEVICE_PREFIX).map(DeviceId::new)
+    }
+
+    /// Unique over restarts, growing.
+    fn session_number(&self, session: u64) -> u64 {
+        (self.options.boot << 32) | (session & u64::from(u32::MAX))
+    }
+}
+
+/// Nobody but the gateway reads what devices publish: no subscriber to route to.
+const TAKEN: Verdict = Verdict::Accept { route: false };
+
+/// Whether a deployed flow may take `event`. What a device reports as an event is admitted, a mere reading is not.
+fn wants(_group: &GroupRef, event: &Event) -> bool {
+    !event.kind.starts_with("spalla.telemetry.")
+}
+
+#[async_trait]
+impl Hooks for Ingress {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, Refusal> {
+        let principal = |name: String| Principal { client_id: credentials.client_id.as_str().into(), name: name.into() };
+        let Some(password) = &credentials.password else {
+            if !self.options.allow_anonymous {
+                count(&self.counters.bad_credentials);
+                return Err(Refusal::NotAuthorised);
+            }
+            let name = credentials.username.as_deref().unwrap_or(&credentials.client_id);
+            let known = self.lookup(&DeviceId::new(name), |_, _| ()).is_some();
+            return Ok(principal(if known { format!("{DEVICE_PREFIX}{name}") } else { ANONYMOUS.into() }));
+        };
+        let name = credentials.username.as_deref().unwrap_or_default();
+        let hash = self.lookup(&DeviceId::new(name), |device, _| device.password_hash.clone()).flatten();
+        let check = match &hash {
+            Some(hash) => self.passwords.check(name, hash, password).await,
+            None => Check::Bad,
+        };
+        match check {
+            Check::Good => Ok(principal(format!("{DEVICE_PREFIX}{name}"))),
+            Check::Bad => {
+                count(&self.counters.bad_credentials);
+                tracing::info!(username = name, address = %credentials.address, "login refused");
+                Err(Refusal::BadCredentials)
+            }
+            Check::Busy => {
+                count(&self.counters.login_busy);
+                Err(Refusal::Unavailable)
+            }
+        }
+    }
+
+    fn may_publish(&self, who: &Principal, topic: &str) -> bool {
+        match DeviceTopic::parse(topic) {
+            None | Some(DeviceTopic::Command(_)) => false,
+            Some(topic) => self.speaks_for(who, topic.device()),
+        }
+    }
+
+    fn may_subscribe(&self, who: &Principal, filter: &str) -> bool {
+        // Wildcards do not parse as a device's topic.
+        matches!(DeviceTopic::parse(filter), Some(DeviceTopic::Command(device)) if self.speaks_for(who, &device))
+    }
+
+    async fn publish(&self, _who: &Principal, message: &Message) -> Verdict {
+        let now = wall_now();
+        match DeviceTopic::parse(&message.topic) {
+            Some(DeviceTopic::Event(device, name)) => self.take_event(device, &name, message, now).await,
+            Some(DeviceTopic::State(device, property)) => self.take_state(device, &property, message, now).await,
+            Some(DeviceTopic::Ack(device)) => self.take_ack(&device, message),
+            Some(DeviceTopic::Online(device)) => self.take_online(&device, message, now),
+            Some(DeviceTopic::Command(_)) | None => {
+                count(&self.counters.unknown_topic);
+                Verdict::Refuse("the topic is not one of the device contract")
+            }
+        }
+    }
+
+    async fn connected(&self, who: &Principal, session: u64) {
+        if let Some(device) = Self::device_of(who) {
+            let session = self.session_number(session);
+            self.telemetry.connected(&device, session, wall_now());
+            self.presence.came(device, session);
+        }
+    }
+
+    async fn disconnected(&self, who: &Principal, session: u64) {
+        if let Some(device) = Self::device_of(who) {
+            let session = self.session_number(session);
+            self.telemetry.disconnected(&device, session);
+            self.presence.went(&device, session);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Device commands. An opening is published at most once in its life: the attempt is in the log before it leaves, and one
+//! that was attempted without an answer ends as `unknown`. Everything else is sent again with the same id until answered.
+//!
+//! Accepted, transported and completed are told apart: the output says which one it is, never more.
+
+use super::acks::Waiter;
+use super::clock::wall_now;
+use super::executors::{Executors, failed};
+use super::link::DeliverFailure;
+use crate::consensus::ProposeError;
+use spalla_broker::message::{Message, Qos};
+use spalla_shared::device::{self, Ack, AckStatus, Confirm, Format};
+use spalla_shared::engine::effect::DeviceStage;
+use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Outcome, Problem};
+use spalla_shared::id::DeviceId;
+use spalla_shared::topic::DeviceTopic;
+use spalla_shared::value::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// Sends of one command that is not an opening, whatever its deadline.
+const SENDS_MAX: u32 = 128;
+const RESEND_FIRST: Duration = Duration::from_millis(500);
+const RESEND_MAX: Duration = Duration::from_secs(10);
+/// Between two tries to hand over what certainly has not left.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(50);
+/// Below the margin that is kept before the deadline.
+const LINK_GRACE: Duration = Duration::from_millis(30);
+const PROPOSE_AGAIN: Duration = Duration::from_millis(50);
+
+/// One device command to carry out.
+pub(super) struct Order<'a> {
+    pub effect: &'a Effect,
+    pub device: &'a DeviceId,
+    pub command: &'a str,
+    pub args: &'a Value,
+    pub stage: DeviceStage,
+    pub until: Instant,
+}
+
+pub(super) async fn run(executors: &Executors, order: Order<'_>) -> Option<Outcome> {
+    // Before anything is sent: an answer cannot be faster than its waiter.
+    let answers = executors.acks.wait(order.device, &order.effect.key);
+    match order.effect.class {
+        EffectClass::Opening => open(executors, &order, answers).await,
+        EffectClass::Securing | EffectClass::Neutral => Some(repeat(executors, &order, answers).await),
+    }
+}
+
+enum Attempt {
+    /// Ours, and nothing has left yet.
+    Granted,
+    /// Another start or another gateway attempted it, or this one already published it.
+    Taken,
+    /// It is answered or gone, or the log could not be reached in time.
+    Gone,
+}
+
+async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> Option<Outcome> {
+    let attempt = match &order.effect.attempt {
+        None => propose_attempt(executors, order).await,
+        Some(_) => whose_attempt(executors, order.effect),
+    };
+    match attempt {
+        Attempt::Gone => None,
+        Attempt::Taken => {
+            let until = order.until.min(Instant::now() + executors.options.takeover_wait);
+            let mut progress = Progress::default();
+            Some(match listen(order, &mut answers, &mut progress, std::future::pending(), until).await {
+                Step::Answer(ack) => conclude(executors, order, ack).await,
+                _ => unknown("it was attempted before a gateway failed or the device moved", &progress),
+            })
+        }
+        Attempt::Granted => {
+            if !executors.note_published(order.effect.id) {
+                return Some(unknown("it was attempted before", &Progress::default()));
+            }
+            let mut progress = Progress::default();
+            // The link's own word on expiry comes at `until`: it knows whether anything left.
+            let until = order.until + LINK_GRACE;
+            Some(match listen(order, &mut answers, &mut progress, hand_over(executors, order), until).await {
+                Step::Answer(ack) => conclude(executors, order, ack).await,
+                Step::Transported => output("transported", Value::Null, None),
+                // Nothing has left: this is known, unlike a missing answer.
+                Step::NotDelivered(failure) => not_delivered(failure),
+                Step::Silence => match confirm_without_ack(executors, order).await {
+                    Some(outcome) => outcome,
+                    None => unknown("it was sent, and no answer came in time", &progress),
+                },
+            })
+        }
+    }
+}
+
+/// Asks the log for the one attempt.
+async fn propose_attempt(executors: &Executors, order: &Order<'_>) -> Attempt {
+    let node = executors.options.node;
+    while Instant::now() < order.until {
+        match executors.group.propose(Command::EffectAttempt { effect: order.effect.id, node }).await {
+            Ok(receipt) => {
+                return match receipt.reply {
+                    Ok(Accepted::AttemptGranted) => Attempt::Granted,
+                    Ok(_) => {
+                        // An earlier proposal of ours may have been granted while its answer was lost.
+                        let mut applied = executors.group.applied();
+                        let seen = timeout_at(order.until, applied.wait_for(|applied| *applied >= receipt.index)).await;
+                        if !matches!(seen, Ok(Ok(_))) {
+                            return Attempt::Gone;
+                        }
+                        let current = executors.group.state().read().effects.get(&order.effect.id).cloned();
+                        match current {
+                            Some(effect) => whose_attempt(executors, &effect),
+                            None => Attempt::Gone,
+                        }
+                    }
+                    Err(_) => Attempt::Gone,
+                };
+            }
+            Err(ProposeError::Stopping | ProposeError::TooLarge { .. }) => return Attempt::Gone,
+            Err(error) => {
+                tracing::debug!(effect = %order.effect.id, %error, "attempt not recorded yet");
+                tokio::time::sleep(PROPOSE_AGAIN).await;
+            }
+        }
+    }
+    Attempt::Gone
+}
+
+/// An attempt of this very start that has not published is still ours to make.
+fn whose_attempt(executors: &Executors, effect: &Effect) -> Attempt {
+    let ours =
+        effect.attempt.as_ref().is_some_and(|attempt| attempt.node == executors.options.node && attempt.boot == executors.options.boot);
+    if ours && !executors.was_published(effect.id) { Attempt::Granted } else { Attempt::Taken }
+}
+
+/// Gives an opening command to the link. Tries again only where nothing of it can have left, and never past the deadline.
+async fn hand_over(executors: &Executors, order: &Order<'_>) -> Result<(), DeliverFailure> {
+    loop {
+        if Instant::now() >= order.until {
+            return Err(DeliverFailure::Expired);
+        }
+        match executors.link.deliver(order.device, message(executors, order)).await {
+            // A device that is just coming back has not subscribed yet.
+            Err(DeliverFailure::NotSubscribed | DeliverFailure::Full) => tokio::time::sleep(HAND_OVER_AGAIN).await,
+            other => return other,
+        }
+    }
+}
+
+/// Sends until answered or late.
+async fn repeat(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> Outcome {
+    let mut pause = RESEND_FIRST;
+    let mut last = DeliverFailure::Expired;
+    let mut progress = Progress::default();
+    let mut sends = 0;
+    while Instant::now() < order.until {
+        sends += 1;
+        let until = if sends < SENDS_MAX { order.until.min(Instant::now() + pause) } else { order.until };
+        let send = executors.link.deliver(order.device, message(executors, order));
+        match listen(order, &mut answers, &mut progress, send, until).await {
+            Step::Answer(ack) => return conclude(executors, order, ack).await,
+            Step::Transported => return output("transported", Value::Null, None),
+            Step::Silence => {}
+            Step::NotDelivered(failure) => {
+                last = failure;
+                // What is not connected or not subscribed yet comes back soon.
+                let again = order.until.min(Instant::now() + HAND_OVER_AGAIN.max(pause / 4));
+                if let Step::Answer(ack) = listen(order, &mut answers, &mut progress, std::future::pending(), again).await {
+                    return conclude(executors, order, ack).await;
+                }
+            }
+        }
+        pause = (pause * 2).min(RESEND_MAX);
+    }
+    if !progress.transported && !progress.uncertain {
+        return not_delivered(last);
+    }
+    match confirm_without_ack(executors, order).await {
+        Some(outcome) => outcome,
+        None if progress.accepted => failed(Problem::timeout("the device accepted the command and did not say that it is done")),
+        None => failed(Problem::timeout("the command was sent and the device did not answer")),
+    }
+}
+
+/// What is known of a command so far. Separate facts, none of which follows from another.
+#[derive(Default)]
+struct Progress {
+    transported: bool,
+    accepted: bool,
+    /// It left, and whether it arrived is not known.
+    uncertain: bool,
+}
+
+enum Step {
+    /// The answer that ends the wait for the wanted stage.
+    Answer(Ack),
+    /// And no more was wanted.
+    Transported,
+    NotDelivered(DeliverFailure),
+    Silence,
+}
+
+/// Sends once, and listens at the same time: an answer may overtake the acknowledgement of the message.
+async fn listen(
+    order: &Order<'_>,
+    answers: &mut Waiter,
+    progress: &mut Progress,
+    send: impl Future<Output = Result<(), DeliverFailure>>,
+    until: Instant,
+) -> Step {
+    let mut send = std::pin::pin!(send);
+    let mut sending = true;
+    loop {
+        tokio::select! {
+            biased;
+            ack = answers.next() => match ack.status {
+                AckStatus::Accepted if order.stage == DeviceStage::Done => progress.accepted = true,
+                AckStatus::Accepted | AckStatus::Done | AckStatus::Failed => return Step::Answer(ack),
+            },
+            sent = &mut send, if sending => {
+                sending = false;
+                match sent {
+                    Ok(()) if order.stage == DeviceStage::Transported => return Step::Transported,
+                    Ok(()) => progress.transported = true,
+                    Err(DeliverFailure::Uncertain) => progress.uncertain = true,
+                    Err(failure) => return Step::NotDelivered(failure),
+                }
+            }
+            () = sleep_until(until) => return Step::Silence,
+        }
+    }
+}
+
+async fn conclude(executors: &Executors, order: &Order<'_>, ack: Ack) -> Outcome {
+    match ack.status {
+        AckStatus::Failed => {
+            let detail = ack.detail.as_str().map_or_else(|| ack.detail.to_json(), str::to_owned);
+            failed(Problem::own("refused", 409, format!("the device refused the command: {}", bounded(&detail))))
+        }
+        AckStatus::Accepted => output("accepted", ack.detail, None),
+        AckStatus::Done => {
+            let confirmed = match confirm_spec(executors, order) {
+                Some(confirm) => Some(confirmed(executors, order, &confirm).await),
+                None => None,
+            };
+            output("done", ack.detail, confirmed)
+        }
+    }
+}
+
+/// For a device that does not say `done`: what its sensor shows counts, where the profile names one.
+async fn confirm_without_ack(executors: &Executors, order: &Order<'_>) -> Option<Outcome> {
+    let confirm = confirm_spec(executors, order)?;
+    confirmed(executors, order, &confirm).await.then(|| output("done", Value::Null, Some(true)))
+}
+
+fn confirm_spec(executors: &Executors, order: &Order<'_>) -> Option<Confirm> {
+    let state = executors.group.state().read();
+    let profile = state.profiles.get(&state.devices.get(order.device)?.device.profile)?;
+    profile.command(order.command)?.confirm.clone()
+}
+
+/// Whether the property takes the value within its time, seen since the command was issued.
+async fn confirmed(executors: &Executors, order: &Order<'_>, confirm: &Confirm) -> bool {
+    let mut changed = executors.telemetry.changed();
+    let until = order.until.min(Instant::now() + Duration::from_millis(confirm.within_ms));
+    loop {
+        changed.borrow_and_update();
+        let reading = executors.telemetry.latest(order.device, &confirm.property, wall_now());
+        if reading.value == confirm.becomes && reading.quality == crate::telemetry::Quality::Live {
+            return true;
+        }
+        if !matches!(timeout_at(until, changed.changed()).await, Ok(Ok(()))) {
+            return false;
+        }
+    }
+}
+
+fn message(executors: &Executors, order: &Order<'_>) -> Message {
+    let command = device::Command {
+        id: order.effect.key.to_string(),
+        name: order.command.to_owned(),
+        args: order.args.clone(),
+        issued_at: order.effect.issued_at,
+        expires_at: order.effect.deadline,
+    };
+    let format = executors.telemetry.format(order.device).unwrap_or(Format::Json);
+    // On this gateway's own clock, which may run beside the leader's.
+    let left = order.until.saturating_duration_since(Instant::now());
+    let expires_at = wall_now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).min(order.effect.deadline);
+    Message {
+        topic: DeviceTopic::Command(order.device.clone()).to_string(),
+        payload: format.write(&command).into(),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        expires_at: Some(expires_at),
+        content_type: Some(
+            match format {
+                Format::Json => "application/json",
+                Format::Cbor => "application/cbor",
+            }
+            .into(),
+        ),
+        ..Message::default()
+    }
+}
+
+fn output(status: &str, detail: Value, confirmed: Option<bool>) -> Outcome {
+    let detail = if detail.size() > DETAIL_SIZE_MAX { Value::Null } else { detail };
+    let mut fields = vec![("status", Value::from(status)), ("detail", detail), ("at", Value::from(wall_now().to_rfc3339()))];
+    if let Some(confirmed) = confirmed {
+        fields.push(("confirmed", Value::Bool(confirmed)));
+    }
+    Outcome::Done { output: Value::object(fields) }
+}
+
+fn unknown(why: &str, progress: &Progress) -> Outcome {
+    let accepted = if progress.accepted { " (the device had accepted it)" } else { "" };
+    Outcome::Unknown { detail: format!("{why}{accepted}").into() }
+}
+
+fn not_delivered(failure: DeliverFailure) -> Outcome {
+    failed(match failure {
+        DeliverFailure::Expired => Problem::timeout("the command expired before it could be sent"),
+        DeliverFailure::Refused => Problem::own("refused", 409, failure.to_string()),
+        failure => Problem::own("device-offline", 503, failure.to_string()),
+    })
+}
+
+/// What of a device's detail may enter the log.
+const DETAIL_SIZE_MAX: usize = 4 * 1024;
+
+fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(512);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -1,0 +1,144 @@
+//! What the executors of one group share, and which one carries out which request.
+
+use super::acks::Acks;
+use super::clock::group_now;
+use super::http::HttpClient;
+use super::link::DeviceLink;
+use super::secret::SecretFolder;
+use super::sheet::Workbooks;
+use super::{credential, device, notify, read};
+use crate::consensus::GroupRef;
+use crate::telemetry::Telemetry;
+use ed25519_dalek::SigningKey;
+use parking_lot::Mutex;
+use spalla_shared::engine::{Effect, Outcome, Problem, Request};
+use spalla_shared::id::{EffectId, NodeId};
+use spalla_shared::value::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An executor stops waiting this long before the deadline, so that what it knows is committed before the deadline ends the effect.
+const ANSWER_MARGIN: Duration = Duration::from_millis(100);
+
+pub struct ExecutorOptions {
+    pub node: NodeId,
+    /// The start of this gateway: an attempt of an earlier one is nobody's to finish.
+    pub boot: u64,
+    pub signing_key: SigningKey,
+    /// Written into credentials as their issuer: the mesh.
+    pub issuer: String,
+    /// `notify.webhook`.
+    pub webhook: Option<String>,
+    /// How long a gateway that finds an opening attempted by another one listens for its answer before it says `unknown`.
+    pub takeover_wait: Duration,
+}
+
+impl ExecutorOptions {
+    pub const TAKEOVER_WAIT_DEFAULT: Duration = Duration::from_secs(2);
+}
+
+pub struct Executors {
+    pub(super) options: ExecutorOptions,
+    pub(super) group: GroupRef,
+    pub(super) link: Arc<dyn DeviceLink>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) acks: Arc<Acks>,
+    pub(super) http: HttpClient,
+    pub(super) secrets: SecretFolder,
+    pub(super) workbooks: Option<Workbooks>,
+    /// Opening commands that this process has handed to the link, or was about to. Pruned by the dispatcher.
+    published: Mutex<BTreeSet<EffectId>>,
+}
+
+impl Executors {
+    #[allow(clippy::too_many_arguments)] // One call, in the wiring.
+    pub fn new(
+        options: ExecutorOptions,
+        group: GroupRef,
+        link: Arc<dyn DeviceLink>,
+        telemetry: Arc<Telemetry>,
+        acks: Arc<Acks>,
+        http: HttpClient,
+        secrets: SecretFolder,
+        workbooks: Option<Workbooks>,
+    ) -> Arc<Self> {
+        Arc::new(Self { options, group, link, telemetry, acks, http, secrets, workbooks, published: Mutex::default() })
+    }
+
+    /// Carries `effect` out. `None`: there is nothing to say (its deadline passed, it is gone, or it may not be tried now).
+    pub(super) async fn run(self: &Arc<Self>, effect: &Effect) -> Option<Outcome> {
+        let until = self.until(effect)?;
+        Some(match &effect.request {
+            Request::Device { device, command, args, until: stage } => {
+                let order = device::Order { effect, device, command, args, stage: *stage, until };
+                return device::run(self, order).await;
+            }
+            Request::ReadDevice { device, property, max_age_ms } => {
+                read::run(&self.telemetry, device, property, *max_age_ms, group_now(&self.group))
+            }
+            Request::Http(request) => self.http.run(request, &effect.key, &self.secrets, until).await,
+            Request::Notify { to, template, data } => {
+                notify::run(&self.http, self.options.webhook.as_deref(), &effect.key, to, template, data, until).await
+            }
+            Request::SignCredential { credential, holder, kind, valid_from, valid_until, claims } => {
+                let content = credential::Content {
+                    issuer: &self.options.issuer,
+                    credential,
+                    holder,
+                    kind,
+                    valid_from: *valid_from,
+                    valid_until: *valid_until,
+                    claims,
+                };
+                match credential::sign(&content, &self.options.signing_key) {
+                    Ok(token) => done([("credentialId", Value::from(credential.as_str())), ("token", Value::from(token))]),
+                    Err(error) => failed(Problem::standard("validation", 400, error.to_string())),
+                }
+            }
+            Request::AppendRow { workbook, sheet, values } => match &self.workbooks {
+                Some(workbooks) => workbooks.append(workbook, sheet, values, &effect.key).await,
+                None => no_workbooks(),
+            },
+            Request::FindRow { workbook, sheet, conditions } => match &self.workbooks {
+                Some(workbooks) => workbooks.find(workbook, sheet.as_deref(), conditions).await,
+                None => no_workbooks(),
+            },
+        })
+    }
+
+    /// The instant on this process's own clock at which an executor must have its answer; `None` once the deadline is reached.
+    pub(super) fn until(&self, effect: &Effect) -> Option<Instant> {
+        let left = effect.deadline.since(group_now(&self.group));
+        (left > 0).then(|| {
+            let left = Duration::from_millis(left);
+            Instant::now() + left - ANSWER_MARGIN.min(left / 10)
+        })
+    }
+
+    /// Notes that an opening command goes out now; `false` where it went out before.
+    pub(super) fn note_published(&self, effect: EffectId) -> bool {
+        self.published.lock().insert(effect)
+    }
+
+    pub(super) fn was_published(&self, effect: EffectId) -> bool {
+        self.published.lock().contains(&effect)
+    }
+
+    pub(super) fn forget_published(&self, keep: impl Fn(&EffectId) -> bool) {
+        self.published.lock().retain(keep);
+    }
+}
+
+pub(super) fn done<const N: usize>(fields: [(&str, Value); N]) -> Outcome {
+    Outcome::Done { output: Value::object(fields) }
+}
+
+pub(super) fn failed(problem: Problem) -> Outcome {
+    Outcome::Failed { problem }
+}
+
+fn no_workbooks() -> Outcome {
+    failed(Problem::standard("configuration", 500, "no folder for workbooks is configured; set `workbooks` in the gateway's settings"))
+}

@@ -1,0 +1,235 @@
+//! HTTP calls of flows. The effect's key travels as `Idempotency-Key`, so that a try after a lost answer, or by the next
+//! leader, is the same call to the other side. Bounded in time, tries and bytes; secrets are read when it is sent.
+
+use super::executors::failed;
+use super::secret::SecretFolder;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response, Url, redirect};
+use spalla_shared::engine::effect::{HttpAuthentication, HttpRequest};
+use spalla_shared::engine::{Outcome, Problem};
+use spalla_shared::flow::plan::HttpOutput;
+use spalla_shared::value::Value;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Largest body that is taken: it enters the log.
+const BODY_LEN_MAX: usize = 64 * 1024;
+/// Connections tried for one effect; what comes back wrong is the flow's to retry.
+const TRIES_MAX: u32 = 5;
+const AGAIN_FIRST: Duration = Duration::from_millis(200);
+const REDIRECTS_MAX: usize = 5;
+/// Response headers that are handed on.
+const HEADERS_MAX: usize = 64;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[derive(Clone)]
+pub struct HttpClient {
+    following: Client,
+    staying: Client,
+}
+
+/// A POST of the gateway's own.
+pub(super) struct Post<'a> {
+    pub uri: &'a str,
+    pub key: &'a str,
+    pub body: &'a Value,
+    pub until: Instant,
+}
+
+impl HttpClient {
+    /// Fails where the platform's certificates cannot be used.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        // Also done by the wiring; a second call changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let build = |policy| Client::builder().redirect(policy).user_agent(concat!("spalla/", env!("CARGO_PKG_VERSION"))).build();
+        Ok(Self { following: build(redirect::Policy::limited(REDIRECTS_MAX))?, staying: build(redirect::Policy::none())? })
+    }
+
+    pub(super) async fn run(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Outcome {
+        match self.call(request, key, secrets, until).await {
+            Ok(output) => Outcome::Done { output },
+            Err(problem) => failed(problem),
+        }
+    }
+
+    pub(super) async fn post(&self, post: Post<'_>) -> Result<(), Problem> {
+        let url = url(post.uri)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, header(post.key)?);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = send(&self.staying, &Method::POST, &url, &headers, Some(&post.body.to_json()), post.until).await?;
+        accept(&response, false)
+    }
+
+    async fn call(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Result<Value, Problem> {
+        let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes())
+            .map_err(|_| configuration(format!("`{}` is not an HTTP method", request.method)))?;
+        let mut url = url(&request.uri)?;
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| configuration(format!("`{name}` is not a header name")))?;
+            headers.append(name, header(value)?);
+        }
+        let shown = headers.clone();
+        headers.insert(IDEMPOTENCY_KEY, header(key)?);
+        if let Some(authentication) = &request.authentication {
+            let mut value = header(&authorization(authentication, secrets).await?)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let is_text = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| !kind.contains("json"));
+        let body = request.body.as_ref().map(|body| match body {
+            Value::String(text) if is_text => text.to_string(),
+            body => body.to_json(),
+        });
+        if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let client = if request.redirect { &self.following } else { &self.staying };
+        let response = send(client, &method, &url, &headers, body.as_deref(), until).await?;
+        accept(&response, request.redirect)?;
+        let status = response.status().as_u16();
+        let response_headers = shown_headers(response.headers());
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        let bytes = timeout_at(until, read_body(response)).await.map_err(|_| late())??;
+        Ok(match request.output {
+            HttpOutput::Raw => Value::from(BASE64.encode(bytes)),
+            HttpOutput::Content => content(&bytes, &content_type)?,
+            HttpOutput::Response => Value::object([
+                (
+                    "request",
+                    Value::object([
+                        ("method", Value::from(method.as_str())),
+                        ("uri", Value::from(url.as_str())),
+                        ("headers", shown_headers(&shown)),
+                    ]),
+                ),
+                ("statusCode", Value::Int(i64::from(status))),
+                ("headers", response_headers),
+                ("content", content(&bytes, &content_type)?),
+            ]),
+        })
+    }
+}
+
+/// Sends until there is an answer of any status. Tries again when the connection failed: the key makes it the same call.
+async fn send(
+    client: &Client,
+    method: &Method,
+    url: &Url,
+    headers: &HeaderMap,
+    body: Option<&str>,
+    until: Instant,
+) -> Result<Response, Problem> {
+    let mut pause = AGAIN_FIRST;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
+        if let Some(body) = body {
+            request = request.body(body.to_owned());
+        }
+        let error = match timeout_at(until, request.send()).await {
+            Err(_) => return Err(late()),
+            Ok(Ok(response)) => return Ok(response),
+            // The text of the error may carry the query, and the query a token.
+            Ok(Err(error)) => error.without_url(),
+        };
+        let again = Instant::now() + pause;
+        if tries >= TRIES_MAX || again >= until || error.is_builder() || error.is_redirect() {
+            return Err(Problem::standard("communication", 503, format!("no answer after {tries} tries: {}", reason(&error))));
+        }
+        tokio::time::sleep_until(again).await;
+        pause *= 2;
+    }
+}
+
+/// The innermost cause says what a person can mend ("connection refused", "unknown issuer").
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string().chars().take(200).collect()
+}
+
+fn accept(response: &Response, redirect: bool) -> Result<(), Problem> {
+    let status = response.status();
+    if status.is_success() || (redirect && status.is_redirection()) {
+        return Ok(());
+    }
+    Err(Problem::standard("communication", i64::from(status.as_u16()), format!("the service answered {status}")))
+}
+
+async fn read_body(mut response: Response) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > BODY_LEN_MAX => {
+                return Err(Problem::standard("communication", 502, format!("the answer is larger than {BODY_LEN_MAX} bytes")));
+            }
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes),
+            Err(error) => {
+                let detail = format!("the answer broke off: {}", reason(&error.without_url()));
+                return Err(Problem::standard("communication", 502, detail));
+            }
+        }
+    }
+}
+
+fn content(bytes: &[u8], content_type: &str) -> Result<Value, Problem> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    let text = std::str::from_utf8(bytes);
+    match text {
+        Ok(text) if content_type.contains("json") => Value::from_json(text)
+            .map_err(|error| Problem::standard("communication", 502, format!("the answer says it is JSON and is not: {error}"))),
+        Ok(text) => Ok(Value::from(text)),
+        Err(_) => Ok(Value::from(BASE64.encode(bytes))),
+    }
+}
+
+fn shown_headers(headers: &HeaderMap) -> Value {
+    Value::object(
+        headers
+            .iter()
+            .filter(|(name, _)| **name != AUTHORIZATION && **name != reqwest::header::SET_COOKIE)
+            .take(HEADERS_MAX)
+            .filter_map(|(name, value)| Some((name.as_str(), Value::from(value.to_str().ok()?)))),
+    )
+}
+
+async fn authorization(authentication: &HttpAuthentication, secrets: &SecretFolder) -> Result<String, Problem> {
+    let secret = async |name: &str| secrets.read(name).await.map_err(|error| Problem::standard("authentication", 401, error.to_string()));
+    Ok(match authentication {
+        HttpAuthentication::Bearer(token) => format!("Bearer {token}"),
+        HttpAuthentication::BearerSecret(name) => format!("Bearer {}", secret(name).await?),
+        HttpAuthentication::Basic { username, password } => format!("Basic {}", BASE64.encode(format!("{username}:{password}"))),
+        // The file holds `user:password`.
+        HttpAuthentication::BasicSecret(name) => format!("Basic {}", BASE64.encode(secret(name).await?)),
+    })
+}
+
+fn url(uri: &str) -> Result<Url, Problem> {
+    let url = Url::parse(uri).map_err(|error| configuration(format!("the address cannot be read: {error}")))?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(configuration("the address must be http or https")) }
+}
+
+fn header(value: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(value).map_err(|_| configuration("a header value holds characters that HTTP does not allow"))
+}
+
+fn configuration(detail: impl AsRef<str>) -> Problem {
+    Problem::standard("configuration", 400, detail)
+}
+
+fn late() -> Problem {
+    Problem::timeout("the service did not answer in time")
+}

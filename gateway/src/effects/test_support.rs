@@ -1,0 +1,217 @@
+//! A group in memory, and a device link that remembers, for tests.
+
+use super::clock::wall_now;
+use super::link::{DeliverFailure, DeviceLink};
+use crate::consensus::{Freshness, Group, Leadership, Member, ProposeError, Receipt};
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use spalla_broker::message::Message;
+use spalla_shared::engine::effect::Attempt;
+use spalla_shared::engine::state::{Attachment, DeviceState, Node};
+use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Entry, Owner, Rejection, Reply, Request, State};
+use spalla_shared::id::{DeviceId, EffectId, GroupId, NodeId, SiteId};
+use spalla_shared::resource::Device;
+use spalla_shared::time::Timestamp;
+use spalla_shared::value::Value;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+pub const NODE: NodeId = NodeId(1);
+
+/// One voter, no disk. Knows the few commands that this room proposes.
+pub struct LocalGroup {
+    id: GroupId,
+    state: RwLock<State>,
+    applied: watch::Sender<u64>,
+    leadership: watch::Sender<Leadership>,
+    /// Every proposal fails with it while it is set.
+    pub failing: Mutex<Option<ProposeError>>,
+    /// The next proposal is committed, and its answer lost.
+    pub lose_answer: Mutex<bool>,
+    pub log: Mutex<Vec<Command>>,
+}
+
+impl LocalGroup {
+    /// Knows `devices`, attached to [`NODE`], which runs with `boot`.
+    pub fn new(boot: u64, devices: &[&str]) -> Arc<Self> {
+        let mut state = State::new(GroupId::mesh());
+        let up = Node { site: SiteId::new("hq"), boot, version: "test".into(), api: None, up_at: Timestamp(0) };
+        state.nodes.insert(NODE, up);
+        for id in devices {
+            let device = Device {
+                id: DeviceId::new(id),
+                profile: "test".into(),
+                title: "".into(),
+                zone: None,
+                groups: Vec::new(),
+                opens: None,
+                password_hash: None,
+            };
+            let attached = Some(Attachment { node: NODE, session: 1, since: Timestamp(0) });
+            state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });
+        }
+        Arc::new(Self {
+            id: GroupId::mesh(),
+            state: RwLock::new(state),
+            applied: watch::Sender::new(0),
+            leadership: watch::Sender::new(Leadership { leader: Some(NODE), is_self: true, term: 1 }),
+            failing: Mutex::default(),
+            lose_answer: Mutex::default(),
+            log: Mutex::default(),
+        })
+    }
+
+    /// Changes the state as an applied entry would.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.write();
+        state.applied += 1;
+        let out = change(&mut state);
+        let applied = state.applied;
+        drop(state);
+        self.applied.send_replace(applied);
+        out
+    }
+
+    /// An open effect.
+    pub fn open(&self, class: EffectClass, deadline_ms: u64, request: Request) -> EffectId {
+        self.change(|state| {
+            let id = EffectId { index: state.applied, ordinal: 1 };
+            let key: Arc<str> = format!("mesh.{id}").into();
+            let issued_at = wall_now();
+            let deadline = issued_at.plus(deadline_ms);
+            let effect = Effect { id, key, owner: Owner::Nobody, issued_at, deadline, class, request, attempt: None };
+            state.effects.insert(id, effect);
+            id
+        })
+    }
+
+    pub fn lead(&self, is_self: bool) {
+        self.leadership.send_modify(|leadership| leadership.is_self = is_self);
+    }
+
+    /// Waits until a logged command satisfies `wanted`.
+    pub async fn logged<T>(&self, wanted: impl Fn(&Command) -> Option<T>) -> T {
+        let mut applied = self.applied.subscribe();
+        loop {
+            applied.borrow_and_update();
+            if let Some(found) = self.log.lock().iter().find_map(&wanted) {
+                return found;
+            }
+            applied.changed().await.expect("the group lives");
+        }
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+        self.log.lock().iter().filter(|command| wanted(command)).count()
+    }
+}
+
+fn apply(state: &mut State, entry: &Entry) -> Reply {
+    state.clock = state.clock.max(entry.at);
+    match &entry.command {
+        Command::EffectAttempt { effect, node } => {
+            let boot = state.nodes.get(node).map_or(0, |node| node.boot);
+            let Some(effect) = state.effects.get_mut(effect) else { return Err(Rejection::new("unknown-effect", "no such effect")) };
+            if effect.attempt.is_some() {
+                return Ok(Accepted::AttemptRefused);
+            }
+            effect.attempt = Some(Attempt { node: *node, boot, at: entry.at });
+            Ok(Accepted::AttemptGranted)
+        }
+        Command::EffectDone { effect, .. } => match state.effects.remove(effect) {
+            Some(_) => Ok(Accepted::Nothing),
+            None => Err(Rejection::new("late", "no such effect")),
+        },
+        Command::Presence { device, node, session, online } => {
+            if let Some(device) = state.devices.get_mut(device) {
+                let attached = Attachment { node: *node, session: *session, since: entry.at };
+                device.attached = online.then_some(attached);
+            }
+            Ok(Accepted::Nothing)
+        }
+        Command::TimersDue => {
+            let at = state.clock;
+            state.timers.retain(|timer| timer.due > at);
+            Ok(Accepted::Nothing)
+        }
+        Command::Continue => {
+            state.ready.clear();
+            Ok(Accepted::Nothing)
+        }
+        _ => Ok(Accepted::Nothing),
+    }
+}
+
+#[async_trait]
+impl Group for LocalGroup {
+    fn id(&self) -> &GroupId {
+        &self.id
+    }
+    fn node(&self) -> NodeId {
+        NODE
+    }
+    async fn propose(&self, command: Command) -> Result<Receipt, ProposeError> {
+        if let Some(error) = self.failing.lock().clone() {
+            return Err(error);
+        }
+        let mut state = self.state.write();
+        state.applied += 1;
+        let entry = Entry { index: state.applied, at: wall_now(), command };
+        let reply = apply(&mut state, &entry);
+        drop(state);
+        self.log.lock().push(entry.command);
+        self.applied.send_replace(entry.index);
+        if std::mem::take(&mut *self.lose_answer.lock()) {
+            return Err(ProposeError::Unknown);
+        }
+        Ok(Receipt { index: entry.index, at: entry.at, reply })
+    }
+    fn state(&self) -> &RwLock<State> {
+        &self.state
+    }
+    fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+    fn freshness(&self) -> Freshness {
+        Freshness { applied: *self.applied.borrow(), leader: Some(NODE), stale: false, leader_seen_ms: Some(0) }
+    }
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
+}
+
+/// Passes on what is delivered; fails with what it is told to.
+pub struct FakeLink {
+    delivered: mpsc::UnboundedSender<(DeviceId, Message)>,
+    pub failing: Mutex<Option<DeliverFailure>>,
+}
+
+impl FakeLink {
+    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<(DeviceId, Message)>) {
+        let (delivered, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { delivered, failing: Mutex::default() }), receiver)
+    }
+}
+
+#[async_trait]
+impl DeviceLink for FakeLink {
+    async fn deliver(&self, device: &DeviceId, message: Message) -> Result<(), DeliverFailure> {
+        if let Some(failure) = *self.failing.lock() {
+            return Err(failure);
+        }
+        let _ = self.delivered.send((device.clone(), message));
+        Ok(())
+    }
+}
+
+pub fn command_id(message: &Message) -> String {
+    let (_, command): (_, spalla_shared::device::Command) = spalla_shared::device::Format::read(&message.payload).expect("a command");
+    command.id
+}
+
+pub fn no_args() -> Value {
+    Value::empty_object()
+}

@@ -1,0 +1,411 @@
+//! The dispatcher with its executors against a group in memory and a link that remembers.
+
+use super::test_support::{FakeLink, LocalGroup, NODE, command_id, no_args};
+use super::*;
+use crate::consensus::ProposeError;
+use crate::telemetry::Telemetry;
+use spalla_broker::message::{Message, Qos};
+use spalla_shared::device::{Ack, AckStatus, Capability, CapabilityKind, CommandSpec, Confirm, Format, Profile};
+use spalla_shared::engine::effect::{DeviceStage, HttpAuthentication, HttpRequest};
+use spalla_shared::engine::state::{Timer, TimerWhat};
+use spalla_shared::engine::{Command, EffectClass, Outcome, Request};
+use spalla_shared::flow::plan::HttpOutput;
+use spalla_shared::id::{DeviceId, EffectId, NodeId};
+use spalla_shared::time::Timestamp;
+use spalla_shared::value::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+const DOOR: &str = "hq/door-1";
+
+/// One start of a gateway: its dispatcher ends when this is dropped.
+struct Gateway {
+    acks: Arc<Acks>,
+    telemetry: Arc<Telemetry>,
+    link: Arc<FakeLink>,
+    delivered: mpsc::UnboundedReceiver<(DeviceId, Message)>,
+    dispatcher: AbortHandle,
+}
+
+impl Gateway {
+    fn start(group: &Arc<LocalGroup>, boot: u64) -> Self {
+        Self::start_with(group, boot, SecretFolder::default(), None)
+    }
+
+    fn start_with(group: &Arc<LocalGroup>, boot: u64, secrets: SecretFolder, webhook: Option<String>) -> Self {
+        let (link, delivered) = FakeLink::new();
+        let (acks, telemetry) = (Arc::new(Acks::default()), Arc::new(Telemetry::default()));
+        let options = ExecutorOptions {
+            node: NODE,
+            boot,
+            signing_key: credential::signing_key(&"07".repeat(32)).unwrap(),
+            issuer: "acme/three".into(),
+            webhook,
+            takeover_wait: Duration::from_millis(200),
+        };
+        let http = HttpClient::new().unwrap();
+        let executors = Executors::new(options, group.clone(), link.clone(), telemetry.clone(), acks.clone(), http, secrets, None);
+        let dispatcher = tokio::spawn(Dispatcher::new(executors, Lanes::default()).run()).abort_handle();
+        Self { acks, telemetry, link, delivered, dispatcher }
+    }
+
+    async fn next_delivery(&mut self) -> Message {
+        self.delivered.recv().await.expect("the link lives").1
+    }
+
+    fn answer(&self, id: &str, status: AckStatus) -> bool {
+        self.acks.take(&DeviceId::new(DOOR), Ack { id: id.into(), status, detail: Value::Null })
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.dispatcher.abort();
+    }
+}
+
+fn unlock() -> Request {
+    Request::Device { device: DeviceId::new(DOOR), command: "unlock".into(), args: no_args(), until: DeviceStage::Done }
+}
+
+async fn outcome_of(group: &LocalGroup, id: EffectId) -> Outcome {
+    group
+        .logged(|command| match command {
+            Command::EffectDone { effect, outcome, .. } if *effect == id => Some(outcome.clone()),
+            _ => None,
+        })
+        .await
+}
+
+fn status(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Done { output } => output.get("status").and_then(Value::as_str).unwrap_or("done without status"),
+        Outcome::Failed { problem } => &problem.title,
+        Outcome::Unknown { .. } => "unknown",
+    }
+}
+
+#[tokio::test]
+async fn an_opening_is_recorded_then_sent_once_and_done_when_the_device_says_so() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut gateway = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Opening, 5_000, unlock());
+    let message = gateway.next_delivery().await;
+    assert_eq!(group.count(|command| matches!(command, Command::EffectAttempt { effect, .. } if *effect == id)), 1);
+    let deadline = group.change(|state| state.effects.get(&id).map(|effect| effect.deadline)).unwrap();
+    assert_eq!((message.retain, message.qos), (false, Qos::AtLeastOnce));
+    assert!(message.expires_at.is_some_and(|at| at <= deadline));
+    assert_eq!(message.topic, "spalla/v1/hq/door-1/command");
+    assert!(gateway.answer(&command_id(&message), AckStatus::Accepted));
+    assert!(gateway.answer(&command_id(&message), AckStatus::Done));
+    assert_eq!(status(&outcome_of(&group, id).await), "done");
+    assert!(gateway.delivered.try_recv().is_err(), "sent once");
+    assert!(!gateway.answer(&command_id(&message), AckStatus::Done), "a late answer finds nobody");
+    assert_eq!(group.count(|command| matches!(command, Command::EffectDone { .. })), 1);
+}
+
+#[tokio::test]
+async fn an_opening_attempted_before_a_restart_is_unknown_and_never_sent_again() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut first = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Opening, 5_000, unlock());
+    first.next_delivery().await;
+    drop(first);
+    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = 2);
+    let mut second = Gateway::start(&group, 2);
+    assert_eq!(status(&outcome_of(&group, id).await), "unknown");
+    assert!(second.delivered.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_answer_to_an_opening_that_comes_after_the_restart_still_counts() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut first = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Opening, 5_000, unlock());
+    let key = command_id(&first.next_delivery().await);
+    drop(first);
+    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = 2);
+    let second = Gateway::start(&group, 2);
+    // Whether before or after the dispatcher looked.
+    second.answer(&key, AckStatus::Done);
+    assert_eq!(status(&outcome_of(&group, id).await), "done");
+}
+
+#[tokio::test]
+async fn an_opening_whose_grant_was_lost_on_the_way_back_is_still_sent_once() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    *group.lose_answer.lock() = true;
+    let mut gateway = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Opening, 5_000, unlock());
+    let message = gateway.next_delivery().await;
+    gateway.answer(&command_id(&message), AckStatus::Done);
+    assert_eq!(status(&outcome_of(&group, id).await), "done");
+    assert!(gateway.delivered.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_without_the_log_nor_under_an_earlier_start() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    *group.failing.lock() = Some(ProposeError::NoQuorum("mesh".into()));
+    let mut cut_off = Gateway::start(&group, 1);
+    group.open(EffectClass::Opening, 600, unlock());
+    assert!(tokio::time::timeout(Duration::from_millis(900), cut_off.next_delivery()).await.is_err(), "no quorum, no opening");
+    drop(cut_off);
+    *group.failing.lock() = None;
+    // Start 2 runs, and the log only knows of start 1.
+    let mut early = Gateway::start(&group, 2);
+    group.open(EffectClass::Securing, 600, unlock());
+    assert!(tokio::time::timeout(Duration::from_millis(300), early.next_delivery()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_answer_an_opening_leaves_it_unknown() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut gateway = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Opening, 400, unlock());
+    gateway.next_delivery().await;
+    assert_eq!(status(&outcome_of(&group, id).await), "unknown");
+    assert!(gateway.delivered.try_recv().is_err());
+    let offline = group.open(EffectClass::Opening, 2_000, unlock());
+    drop(gateway);
+    let gateway = Gateway::start(&group, 1);
+    *gateway.link.failing.lock() = Some(DeliverFailure::NotConnected);
+    assert_eq!(status(&outcome_of(&group, offline).await), "device-offline", "it certainly did not leave");
+    *gateway.link.failing.lock() = Some(DeliverFailure::Uncertain);
+    let cut = group.open(EffectClass::Opening, 400, unlock());
+    assert_eq!(status(&outcome_of(&group, cut).await), "unknown", "it may have left");
+}
+
+#[tokio::test]
+async fn a_securing_command_is_repeated_with_the_same_id_until_answered() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut gateway = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Securing, 20_000, unlock());
+    let first = command_id(&gateway.next_delivery().await);
+    let second = command_id(&gateway.next_delivery().await);
+    assert_eq!(first, second);
+    gateway.answer(&first, AckStatus::Failed);
+    assert_eq!(status(&outcome_of(&group, id).await), "refused");
+    assert_eq!(group.count(|command| matches!(command, Command::EffectAttempt { .. })), 0);
+}
+
+#[tokio::test]
+async fn done_says_whether_the_sensor_saw_it() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    group.change(|state| {
+        let spec = CommandSpec {
+            class: EffectClass::Securing,
+            expiry_ms: None,
+            bound: None,
+            ack: serde_json::from_str("\"done\"").unwrap(),
+            confirm: Some(Confirm { property: "lock".into(), becomes: Value::from("locked"), within_ms: 200 }),
+        };
+        let capability = Capability {
+            id: "lock".into(),
+            kind: CapabilityKind::Lock,
+            fail_mode: None,
+            state: BTreeMap::new(),
+            events: BTreeMap::new(),
+            commands: BTreeMap::from([("unlock".into(), spec)]),
+        };
+        let profile = Profile { name: "test".into(), version: 1, title: "".into(), capabilities: vec![capability] };
+        state.profiles.insert("test".into(), Arc::new(profile));
+    });
+    let mut gateway = Gateway::start(&group, 1);
+    let unseen = group.open(EffectClass::Securing, 5_000, unlock());
+    let key = command_id(&gateway.next_delivery().await);
+    gateway.answer(&key, AckStatus::Done);
+    let Outcome::Done { output } = outcome_of(&group, unseen).await else { panic!() };
+    assert_eq!(output.get("confirmed"), Some(&Value::Bool(false)));
+    let seen = group.open(EffectClass::Securing, 5_000, unlock());
+    let key = command_id(&gateway.next_delivery().await);
+    let now = clock::wall_now();
+    gateway.telemetry.record(&DeviceId::new(DOOR), "lock", Value::from("locked"), now, now, 10_000).unwrap();
+    gateway.answer(&key, AckStatus::Done);
+    let Outcome::Done { output } = outcome_of(&group, seen).await else { panic!() };
+    assert_eq!(output.get("confirmed"), Some(&Value::Bool(true)));
+}
+
+#[tokio::test]
+async fn a_follower_leaves_what_is_the_leaders_and_takes_it_up_when_it_leads() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    group.lead(false);
+    let _gateway = Gateway::start(&group, 1);
+    let id = group.open(EffectClass::Neutral, 10_000, Request::Notify { to: "a".into(), template: "t".into(), data: Value::Null });
+    let other = group.open(EffectClass::Neutral, 10_000, unlock());
+    group.change(|state| {
+        state.devices.get_mut(&DeviceId::new(DOOR)).unwrap().attached.as_mut().unwrap().node = NodeId(2);
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(200), outcome_of(&group, id)).await.is_err());
+    group.lead(true);
+    assert_eq!(status(&outcome_of(&group, id).await), "done without status");
+    assert_eq!(group.count(|command| matches!(command, Command::EffectDone { effect, .. } if *effect == other)), 0);
+}
+
+/// Answers each connection with the next reply; hands the requests out.
+async fn serve(replies: Vec<&'static str>) -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for reply in replies {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            loop {
+                let read = socket.read(&mut piece).await.unwrap();
+                request.extend_from_slice(&piece[..read]);
+                let text = String::from_utf8_lossy(&request);
+                let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+                    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                    body.len() >= length.unwrap_or(0)
+                });
+                if whole || read == 0 {
+                    break;
+                }
+            }
+            let _ = sender.send(String::from_utf8_lossy(&request).into_owned());
+            socket.write_all(reply.as_bytes()).await.unwrap();
+        }
+    });
+    (address, requests)
+}
+
+fn http(method: &str, uri: String, output: HttpOutput) -> HttpRequest {
+    HttpRequest {
+        method: method.into(),
+        uri: uri.into(),
+        query: vec![("plate".into(), "AB 1&2".into())],
+        headers: vec![("x-site".into(), "hq".into())],
+        body: Some(Value::object([("n", Value::Int(1))])),
+        authentication: Some(HttpAuthentication::BearerSecret("erp".into())),
+        output,
+        redirect: false,
+    }
+}
+
+#[tokio::test]
+async fn an_http_call_carries_its_key_and_its_secret_and_tries_again_after_a_broken_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("erp"), "s3cret\n").unwrap();
+    // The first connection is closed without an answer.
+    let reply = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"ok\":true}";
+    let (address, mut requests) = serve(vec!["", reply]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
+    let request = http("post", format!("{address}/orders"), HttpOutput::Response);
+    let id = group.open(EffectClass::Neutral, 10_000, Request::Http(request));
+    let Outcome::Done { output } = outcome_of(&group, id).await else { panic!() };
+    assert_eq!(output.get("content"), Some(&Value::object([("ok", Value::Bool(true))])));
+    assert_eq!(output.get("statusCode"), Some(&Value::Int(200)));
+    assert!(!output.to_json().contains("s3cret"), "a secret never enters the log");
+    let (first, second) = (requests.recv().await.unwrap(), requests.recv().await.unwrap());
+    assert_eq!(first, second, "the same call");
+    assert!(second.starts_with("POST /orders?plate=AB+1%262 HTTP/1.1"), "{second}");
+    assert!(second.contains(&format!("idempotency-key: mesh.{id}")) && second.contains("authorization: Bearer s3cret"), "{second}");
+    assert!(second.ends_with("{\"n\":1}"), "{second}");
+}
+
+#[tokio::test]
+async fn what_the_other_side_does_wrong_is_a_problem_with_its_status() {
+    let (address, _requests) = serve(vec![
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 70000\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    ])
+    .await;
+    let group = LocalGroup::new(1, &[]);
+    let gateway = Gateway::start(&group, 1);
+    for expected in [503, 408, 302] {
+        let request = HttpRequest { authentication: None, ..http("get", address.clone(), HttpOutput::Content) };
+        let id = group.open(EffectClass::Neutral, 1_000, Request::Http(request));
+        let Outcome::Failed { problem } = outcome_of(&group, id).await else { panic!() };
+        // The second body never comes: the deadline ends it.
+        assert!(problem.status == expected || (expected == 408 && problem.status == 502), "{problem:?}");
+    }
+    // No secret folder: said as such, and nothing is sent.
+    let id = group.open(EffectClass::Neutral, 1_000, Request::Http(http("get", address, HttpOutput::Content)));
+    assert_eq!(status(&outcome_of(&group, id).await), "authentication");
+    drop(gateway);
+}
+
+#[tokio::test]
+async fn a_notification_reaches_the_webhook_and_a_credential_is_signed() {
+    let (address, mut requests) = serve(vec!["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::default(), Some(address));
+    let request = Request::Notify { to: "role:reception".into(), template: "visit-ready".into(), data: Value::Int(1) };
+    let id = group.open(EffectClass::Neutral, 5_000, request);
+    assert_eq!(status(&outcome_of(&group, id).await), "done without status");
+    assert!(
+        requests
+            .recv()
+            .await
+            .unwrap()
+            .ends_with(&format!(r#"{{"data":1,"key":"mesh.{id}","template":"visit-ready","to":"role:reception"}}"#))
+    );
+    let request = Request::SignCredential {
+        credential: "aa".into(),
+        holder: "Ada".into(),
+        kind: "qr".into(),
+        valid_from: Timestamp(0),
+        valid_until: Timestamp(9_000),
+        claims: Value::Null,
+    };
+    let id = group.open(EffectClass::Neutral, 5_000, request);
+    let Outcome::Done { output } = outcome_of(&group, id).await else { panic!() };
+    let key = credential::signing_key(&"07".repeat(32)).unwrap().verifying_key();
+    let token = output.get("token").and_then(Value::as_str).unwrap();
+    assert_eq!(credential::verify(token, &key, Timestamp(1)).unwrap().credential.as_str(), "aa");
+}
+
+#[tokio::test]
+async fn a_device_is_read_only_while_its_value_is_young() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let gateway = Gateway::start(&group, 1);
+    let read = |max_age_ms| Request::ReadDevice { device: DeviceId::new(DOOR), property: "lock".into(), max_age_ms };
+    let unknown = group.open(EffectClass::Neutral, 2_000, read(60_000));
+    assert_eq!(status(&outcome_of(&group, unknown).await), "stale");
+    let at = Timestamp(clock::wall_now().millis() - 5_000);
+    gateway.telemetry.record(&DeviceId::new(DOOR), "lock", Value::from("locked"), at, at, 60_000).unwrap();
+    let old = group.open(EffectClass::Neutral, 2_000, read(1_000));
+    assert_eq!(status(&outcome_of(&group, old).await), "stale");
+    let young = group.open(EffectClass::Neutral, 2_000, read(60_000));
+    let Outcome::Done { output } = outcome_of(&group, young).await else { panic!() };
+    assert_eq!((output.get("value"), output.get("quality")), (Some(&Value::from("locked")), Some(&Value::from("live"))));
+}
+
+#[tokio::test]
+async fn a_device_that_speaks_cbor_is_commanded_in_cbor() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    let mut gateway = Gateway::start(&group, 1);
+    gateway.telemetry.set_format(&DeviceId::new(DOOR), Format::Cbor);
+    group.open(EffectClass::Neutral, 2_000, unlock());
+    let message = gateway.next_delivery().await;
+    assert_eq!(message.content_type.as_deref(), Some("application/cbor"));
+    let (format, _): (_, spalla_shared::device::Command) = Format::read(&message.payload).unwrap();
+    assert_eq!(format, Format::Cbor);
+}
+
+#[tokio::test]
+async fn the_clock_fires_due_timers_only_while_it_leads() {
+    let group = LocalGroup::new(1, &[]);
+    group.lead(false);
+    let time = tokio::spawn(clock::keep_time(group.clone()));
+    let timer =
+        |ms| Timer { due: clock::wall_now().plus(ms), what: TimerWhat::EffectDeadline { effect: EffectId { index: 1, ordinal: 1 } } };
+    group.change(|state| state.timers.insert(timer(50)));
+    let due = |command: &Command| matches!(command, Command::TimersDue).then_some(());
+    assert!(tokio::time::timeout(Duration::from_millis(200), group.logged(due)).await.is_err());
+    group.lead(true);
+    group.logged(due).await;
+    assert_eq!(group.change(|state| state.timers.len()), 0);
+    group.change(|state| state.ready.push(("aa".into(), 0)));
+    group.logged(|command| matches!(command, Command::Continue).then_some(())).await;
+    assert_eq!(group.count(|command| matches!(command, Command::TimersDue)), 1, "one timer, one command");
+    time.abort();
+}

@@ -1,0 +1,114 @@
+//! Tells the log which devices are connected here, until the log says the same: a lost answer, a missing quorum or a
+//! restart is mended by looking again, never by a queue of old news.
+
+use crate::consensus::GroupRef;
+use futures::{StreamExt, stream};
+use parking_lot::Mutex;
+use spalla_shared::engine::Command;
+use spalla_shared::id::{DeviceId, NodeId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Proposals at a time: a building whose power returns connects all its devices at once.
+const PROPOSALS_MAX: usize = 32;
+/// Least time between two looks.
+const PACE: Duration = Duration::from_millis(20);
+/// A look without being told to: mends what a lost answer left.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+pub struct Presence {
+    node: NodeId,
+    /// One entry per connected device.
+    here: Mutex<BTreeMap<DeviceId, Here>>,
+    woken: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct Here {
+    session: u64,
+    /// The log has taken this session: where it names another gateway now, the device went there later.
+    told: bool,
+}
+
+/// One thing that the log has to hear.
+struct News {
+    device: DeviceId,
+    session: u64,
+    online: bool,
+}
+
+impl Presence {
+    pub fn new(node: NodeId) -> Self {
+        Self { node, here: Mutex::default(), woken: Notify::new() }
+    }
+
+    pub fn came(&self, device: DeviceId, session: u64) {
+        self.here.lock().insert(device, Here { session, told: false });
+        self.woken.notify_one();
+    }
+
+    /// A late word about a session that was replaced changes nothing.
+    pub fn went(&self, device: &DeviceId, session: u64) {
+        let mut here = self.here.lock();
+        if here.get(device).is_some_and(|held| held.session <= session) {
+            here.remove(device);
+            self.woken.notify_one();
+        }
+    }
+
+    /// The session of a device that is connected here, else 0.
+    pub fn session(&self, device: &DeviceId) -> u64 {
+        self.here.lock().get(device).map_or(0, |held| held.session)
+    }
+
+    pub async fn keep(&self, groups: &[GroupRef]) {
+        loop {
+            for group in groups {
+                stream::iter(self.differences(group)).for_each_concurrent(PROPOSALS_MAX, |news| self.tell(group, news)).await;
+            }
+            // A mesh without quorum is not asked as fast as it refuses.
+            tokio::time::sleep(PACE).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.woken.notified()).await;
+        }
+    }
+
+    fn differences(&self, group: &GroupRef) -> Vec<News> {
+        let state = group.state().read();
+        let here = self.here.lock();
+        let mut news = Vec::new();
+        for (device, held) in here.iter() {
+            let Some(known) = state.devices.get(device) else { continue };
+            let says_so = known.attached.as_ref().is_some_and(|at| at.node == self.node && at.session == held.session);
+            if !says_so && (!held.told || known.attached.is_none()) {
+                news.push(News { device: device.clone(), session: held.session, online: true });
+            }
+        }
+        for (device, known) in &state.devices {
+            let Some(attached) = known.attached.as_ref().filter(|at| at.node == self.node) else { continue };
+            // Also what an earlier run of this gateway left behind.
+            if !here.contains_key(device) {
+                news.push(News { device: device.clone(), session: attached.session, online: false });
+            }
+        }
+        news
+    }
+
+    async fn tell(&self, group: &GroupRef, news: News) {
+        let command = Command::Presence { device: news.device.clone(), node: self.node, session: news.session, online: news.online };
+        match group.propose(command).await {
+            Ok(receipt) => {
+                if let Err(rejection) = &receipt.reply {
+                    tracing::debug!(device = %news.device, code = %rejection.code, "presence rejected");
+                }
+                if news.online
+                    && let Some(held) = self.here.lock().get_mut(&news.device)
+                    && held.session == news.session
+                {
+                    held.told = true;
+                }
+            }
+            Err(error) => tracing::debug!(device = %news.device, online = news.online, %error, "presence not told yet"),
+        }
+    }
+}

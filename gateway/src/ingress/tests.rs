@@ -1,0 +1,239 @@
+//! Ingress as the broker meets it, against a group in memory.
+
+use super::*;
+use crate::effects::credential;
+use crate::effects::test_support::{LocalGroup, NODE};
+use crate::telemetry::Quality;
+use argon2::password_hash::PasswordHasher;
+use spalla_shared::device::AckStatus;
+use spalla_shared::engine::state::Attachment;
+use spalla_shared::id::CredentialId;
+use spalla_shared::value::Value;
+
+const READER: &str = "hq/reader-1";
+
+struct Fixture {
+    ingress: Arc<Ingress>,
+    group: Arc<LocalGroup>,
+    telemetry: Arc<Telemetry>,
+    acks: Arc<Acks>,
+    key: ed25519_dalek::SigningKey,
+}
+
+fn fixture() -> Fixture {
+    let group = LocalGroup::new(1, &[READER, "hq/door-1"]);
+    group.change(|state| {
+        let hash = argon2::Argon2::default().hash_password(b"sesame").unwrap().to_string();
+        let reader = state.devices.get_mut(&DeviceId::new(READER)).unwrap();
+        reader.device.password_hash = Some(hash.into());
+        reader.device.opens = Some(DeviceId::new("hq/door-1"));
+    });
+    let key = credential::signing_key(&"07".repeat(32)).unwrap();
+    let options = IngressOptions { node: NODE, boot: 3, allow_anonymous: false, credential_key: key.verifying_key() };
+    let (telemetry, acks) = (Arc::new(Telemetry::default()), Arc::new(Acks::default()));
+    let ingress = Ingress::new(options, vec![group.clone()], telemetry.clone(), acks.clone());
+    Fixture { ingress, group, telemetry, acks, key }
+}
+
+fn reader() -> Principal {
+    Principal { client_id: "c".into(), name: format!("device:{READER}").into() }
+}
+
+fn message(topic: &str, payload: &str) -> Message {
+    let topic = format!("spalla/v1/{READER}/{topic}");
+    Message { topic, payload: payload.to_owned().into(), qos: Qos::AtLeastOnce, ..Message::default() }
+}
+
+fn events(group: &LocalGroup) -> Vec<(Event, bool)> {
+    let log = group.log.lock();
+    log.iter()
+        .filter_map(|command| match command {
+            Command::Event { event, historical } => Some((event.clone(), *historical)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn only_a_declared_device_with_its_password_comes_in() {
+    let it = fixture();
+    let login = |username: Option<&str>, password: Option<&str>| Credentials {
+        client_id: "anything".into(),
+        username: username.map(str::to_owned),
+        password: password.map(|text| text.as_bytes().to_vec()),
+        certificate_name: None,
+        address: "127.0.0.1:1".parse().unwrap(),
+    };
+    let good = it.ingress.authenticate(&login(Some(READER), Some("sesame"))).await.unwrap();
+    assert_eq!(&*good.name, "device:hq/reader-1");
+    for (username, password, refusal) in [
+        (Some(READER), Some("wrong"), Refusal::BadCredentials),
+        (Some("hq/door-1"), Some("sesame"), Refusal::BadCredentials),
+        (Some("hq/stranger"), Some("sesame"), Refusal::BadCredentials),
+        (None, Some("sesame"), Refusal::BadCredentials),
+        (Some(READER), None, Refusal::NotAuthorised),
+        (None, None, Refusal::NotAuthorised),
+    ] {
+        assert_eq!(it.ingress.authenticate(&login(username, password)).await, Err(refusal), "{username:?} {password:?}");
+    }
+    assert_eq!(it.ingress.counters().bad_credentials, 6);
+}
+
+#[tokio::test]
+async fn a_device_speaks_and_hears_for_itself_only() {
+    let it = fixture();
+    let who = reader();
+    for (topic, may) in [
+        ("spalla/v1/hq/reader-1/event/presented", true),
+        ("spalla/v1/hq/reader-1/state/battery", true),
+        ("spalla/v1/hq/reader-1/ack", true),
+        ("spalla/v1/hq/reader-1/online", true),
+        ("spalla/v1/hq/reader-1/command", false),
+        ("spalla/v1/hq/door-1/event/presented", false),
+        ("anything", false),
+    ] {
+        assert_eq!(it.ingress.may_publish(&who, topic), may, "{topic}");
+    }
+    for (filter, may) in [
+        ("spalla/v1/hq/reader-1/command", true),
+        ("spalla/v1/hq/door-1/command", false),
+        ("spalla/v1/hq/+/command", false),
+        ("#", false),
+        ("$share/g/spalla/v1/hq/reader-1/command", false),
+    ] {
+        assert_eq!(it.ingress.may_subscribe(&who, filter), may, "{filter}");
+    }
+    let anonymous = Principal { client_id: "c".into(), name: "anonymous".into() };
+    assert!(!it.ingress.may_publish(&anonymous, "spalla/v1/hq/reader-1/ack"));
+}
+
+#[tokio::test]
+async fn an_event_is_accepted_only_once_it_is_committed() {
+    let it = fixture();
+    let badge = message("event/presented", r#"{"id":"e1","card":"7"}"#);
+    *it.group.failing.lock() = Some(ProposeError::NoQuorum("mesh".into()));
+    assert!(matches!(it.ingress.publish(&reader(), &badge).await, Verdict::NotNow(_)));
+    assert!(events(&it.group).is_empty());
+    *it.group.failing.lock() = None;
+    assert_eq!(it.ingress.publish(&reader(), &badge).await, Verdict::Accept { route: false });
+    let committed = events(&it.group);
+    let (event, historical) = &committed[0];
+    assert_eq!((&*event.id, &*event.source, &*event.kind), ("e1", "/sites/hq/devices/reader-1", "spalla.device.presented"));
+    assert_eq!((event.subject.as_deref(), *historical), (Some(READER), false));
+    // The answer is lost: the same event is proposed again, with its id.
+    *it.group.lose_answer.lock() = true;
+    let next = message("event/presented", r#"{"card":"7"}"#);
+    assert_eq!(it.ingress.publish(&reader(), &next).await, Verdict::Accept { route: false });
+    let committed = events(&it.group);
+    assert_eq!(committed.len(), 3);
+    assert_eq!(committed[1].0, committed[2].0, "one event, whichever of the two was heard");
+    // Twice the same badge is two events.
+    it.ingress.publish(&reader(), &next).await;
+    assert_ne!(events(&it.group)[3].0.id, committed[1].0.id);
+}
+
+#[tokio::test]
+async fn what_must_not_be_acted_on_is_refused_or_marked() {
+    let it = fixture();
+    let retained = Message { retain: true, ..message("event/presented", "{}") };
+    assert!(matches!(it.ingress.publish(&reader(), &retained).await, Verdict::Refuse(_)));
+    for (topic, payload) in [("event/presented", "{"), ("event/presented", "7"), ("state/x", "{"), ("ack", "{}"), ("nonsense", "{}")] {
+        assert!(matches!(it.ingress.publish(&reader(), &message(topic, payload)).await, Verdict::Refuse(_)), "{topic} {payload}");
+    }
+    let stranger = Message { topic: "spalla/v1/hq/stranger/event/x".into(), ..message("", "{}") };
+    assert!(matches!(it.ingress.publish(&reader(), &stranger).await, Verdict::Refuse(_)));
+    assert!(events(&it.group).is_empty());
+    let counts = it.ingress.counters();
+    assert_eq!((counts.events_retained, counts.undecodable, counts.unknown_topic, counts.unknown_device), (1, 4, 1, 1));
+    let now = wall_now();
+    let old = format!(r#"{{"time":{}}}"#, now.millis() - 11_000);
+    let ahead = format!(r#"{{"time":{}}}"#, now.millis() + 3_600_000);
+    for payload in [old.as_str(), r#"{"historical":true}"#, ahead.as_str()] {
+        it.ingress.publish(&reader(), &message("event/presented", payload)).await;
+    }
+    let committed = events(&it.group);
+    assert_eq!(committed.iter().map(|(_, historical)| *historical).collect::<Vec<_>>(), [true, true, false]);
+    assert!(committed[2].0.time <= wall_now(), "a clock that runs ahead gains nothing");
+}
+
+#[tokio::test]
+async fn a_token_is_replaced_by_what_it_proves() {
+    let it = fixture();
+    let id = CredentialId::new("00112233aabbccdd");
+    let now = wall_now();
+    let content = |valid_until| credential::Content {
+        issuer: "m",
+        credential: &id,
+        holder: "Ada",
+        kind: "qr",
+        valid_from: Timestamp(0),
+        valid_until,
+        claims: &Value::Null,
+    };
+    let good = credential::sign(&content(now.plus(60_000)), &it.key).unwrap();
+    let expired = credential::sign(&content(Timestamp(now.millis() - 60_000)), &it.key).unwrap();
+    for token in [good.as_str(), &expired, "forged"] {
+        let payload =
+            Value::object([("token", Value::from(token)), ("verified", Value::Bool(true)), ("credentialId", Value::from("mine"))]);
+        it.ingress.publish(&reader(), &message("event/presented", &payload.to_json())).await;
+    }
+    it.ingress.publish(&reader(), &message("event/presented", r#"{"credentialId":"mine","verified":true}"#)).await;
+    let data: Vec<Value> = events(&it.group).into_iter().map(|(event, _)| event.data).collect();
+    let id = Value::from(id.as_str());
+    assert_eq!(data[0], Value::object([("verified", Value::Bool(true)), ("credentialId", id.clone())]));
+    let reason = |text: &str| ("reason", Value::from(text));
+    assert_eq!(data[1], Value::object([("verified", Value::Bool(false)), ("credentialId", id), reason("expired")]));
+    assert_eq!(data[2], Value::object([("verified", Value::Bool(false)), reason("not a token")]));
+    assert_eq!(data[3], Value::empty_object(), "a reader cannot vouch for a credential");
+}
+
+#[tokio::test]
+async fn readings_are_known_and_answers_reach_their_executor() {
+    let it = fixture();
+    assert_eq!(it.ingress.publish(&reader(), &message("state/battery", "71")).await, Verdict::Accept { route: false });
+    let reading = it.telemetry.latest(&DeviceId::new(READER), "battery", wall_now());
+    assert_eq!((reading.value, reading.quality), (Value::Int(71), Quality::Live));
+    let mut waiter = it.acks.wait(&DeviceId::new(READER), &"k".into());
+    it.ingress.publish(&reader(), &message("ack", r#"{"id":"k","status":"done"}"#)).await;
+    assert_eq!(waiter.next().await.status, AckStatus::Done);
+    it.ingress.publish(&reader(), &message("ack", r#"{"id":"other","status":"done"}"#)).await;
+    let counts = it.ingress.counters();
+    assert_eq!((counts.readings, counts.acks_taken, counts.acks_unmatched), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn presence_reaches_the_log_through_a_missing_quorum_and_a_restart() {
+    let it = fixture();
+    // A door that an earlier start of this gateway left attached, and a reader that is nowhere.
+    it.group.change(|state| {
+        state.devices.get_mut(&DeviceId::new(READER)).unwrap().attached = None;
+    });
+    *it.group.failing.lock() = Some(ProposeError::NoQuorum("mesh".into()));
+    it.ingress.connected(&reader(), 9).await;
+    let keeper = tokio::spawn(it.ingress.clone().keep_presence());
+    tokio::task::yield_now().await;
+    *it.group.failing.lock() = None;
+    let session = (3 << 32) | 9;
+    it.group.logged(|command| matches!(command, Command::Presence { session: s, online: true, .. } if *s == session).then_some(())).await;
+    it.group
+        .logged(|command| matches!(command, Command::Presence { device, online: false, .. } if device.name() == "door-1").then_some(()))
+        .await;
+    // A newer connection replaces it; the late end of the old one changes nothing.
+    it.ingress.connected(&reader(), 10).await;
+    it.ingress.disconnected(&reader(), 9).await;
+    it.group
+        .logged(|command| matches!(command, Command::Presence { session: s, online: true, .. } if *s == session + 1).then_some(()))
+        .await;
+    // The device goes to another gateway: that one's word stands, though this end has not noticed yet.
+    it.group.change(|state| {
+        let elsewhere = Attachment { node: NodeId(2), session: 1, since: Timestamp(0) };
+        state.devices.get_mut(&DeviceId::new(READER)).unwrap().attached = Some(elsewhere);
+    });
+    it.ingress.connected(&Principal { client_id: "d".into(), name: "device:hq/door-1".into() }, 11).await;
+    it.group
+        .logged(|command| matches!(command, Command::Presence { device, online: true, .. } if device.name() == "door-1").then_some(()))
+        .await;
+    let reader_here = it.group.change(|state| state.devices[&DeviceId::new(READER)].attached.as_ref().map(|at| at.node));
+    assert_eq!(reader_here, Some(NodeId(2)));
+    keeper.abort();
+}
