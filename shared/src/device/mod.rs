@@ -5,5 +5,6 @@ mod profile;
 
 pub use native::{Ack, AckStatus, Command, Format, NativeError};
 pub use profile::{
-    Bound, Capability, CapabilityKind, CommandClass, CommandSpec, Confirm, EventSpec, FailMode, Profile, ProfileError, PropertySpec,
+    AckSpec, Bound, Capability, CapabilityKind, CommandClass, CommandSpec, Confirm, EventSpec, FailMode, OPENING_EXPIRY_MAX_MS, Profile,
+    ProfileError, PropertySpec,
 };

@@ -72,6 +72,8 @@ impl<'a> Context<'a> {
     /// Adds a link to the audit chain, and numbers it for the cloud.
     pub fn audit(&mut self, actor: Actor, action: &str, subject: impl AsRef<str>, data: Value) {
         let link = self.state.audit.link(self.now, actor, action, subject.as_ref(), data);
+        let event = super::audit::to_event(&link, self.now, &self.state.group);
+        super::outbox::push(self, super::outbox::OutboxClass::Audit, event);
         self.record(RecordBody::Audit(link));
     }
 }

@@ -55,6 +55,16 @@ impl Owner {
             Self::Door { .. } | Self::Nobody => None,
         }
     }
+    /// Whether this is `caller`, or a member of `caller`'s group call.
+    pub fn is_of(&self, caller: &Owner) -> bool {
+        match (self, caller) {
+            (
+                Self::Member { instance, token, generation, .. },
+                Self::Token { instance: of, token: of_token, generation: of_generation },
+            ) => instance == of && token == of_token && generation == of_generation,
+            _ => self == caller,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,16 +3,32 @@
 //!
 //! It never moves a token: answers go to `Context::wakes`, and the interpreter drains them.
 
-use super::command::{Reply, UplinkCommand, WorkItemAction};
+mod access;
+mod arguments;
+pub(super) mod device;
+pub(super) mod group;
+mod human;
+mod outside;
+mod resource;
+
+pub use super::attachment::{node_up, presence};
+pub use super::deploy::deploy;
+pub use super::door::event as access_event;
+pub use super::effect_end::{effect_attempt, effect_deadline, effect_done};
+pub use super::outbox::uplink;
+pub use super::work_item::act as work_item;
+pub use access::grant_ends;
+
 use super::context::Context;
-use super::effect::{Outcome, Owner};
+use super::effect::Owner;
+use super::pool::{self, Which};
 use super::problem::Problem;
-use crate::event::Event;
+use super::{effect_end, whereabouts};
 use crate::flow::plan::FlowKey;
-use crate::id::{Actor, DeviceId, EffectId, GrantId, InstanceId, NodeId, SiteId, WorkItemId};
-use crate::resource::Resource;
+use crate::id::{EffectId, InstanceId};
 use crate::time::Timestamp;
 use crate::value::Value;
+use arguments::Arguments;
 use std::sync::Arc;
 
 /// What came of calling a function.
@@ -36,54 +52,72 @@ pub struct CallInfo {
 
 /// Calls `function` (canonical name, without version) with `with`.
 pub fn start(context: &mut Context, owner: Owner, call: &CallInfo, function: &str, with: &Value) -> Started {
-    let _ = (context, owner, call, with);
-    Started::Done(Err(Problem::standard("configuration", 400, format!("`{function}` is not in the catalog"))))
+    let with = Arguments(with);
+    let started = match function {
+        "device.command" => device::command(context, owner, call, with),
+        "device.read" => device::read(context, owner, call, with),
+        "human.approval" => human::approval(context, owner, call, with),
+        "human.task" => human::task(context, owner, call, with),
+        "resource.allocate" => resource::allocate(context, owner, call, with),
+        "resource.release" => resource::release(context, call, with),
+        "resource.releaseAll" => resource::release_all(context, call, with),
+        "credential.issue" => access::issue(context, owner, call, with),
+        "credential.revoke" => access::revoke(context, call, with),
+        "access.grant" => access::grant(context, owner, call, with),
+        "access.revoke" => access::revoke_grant(context, call, with),
+        "presence.snapshot" => snapshot(context, with),
+        "notify.send" => outside::notify(context, owner, call, with, "to"),
+        "notify.broadcast" => outside::notify(context, owner, call, with, "audience"),
+        "sheet.appendRow" => outside::append_row(context, owner, call, with),
+        "sheet.findRow" => outside::find_row(context, owner, call, with),
+        "audit.note" => outside::note(context, call, with),
+        _ => Err(Problem::standard("configuration", 400, format!("`{function}` is not in the catalog"))),
+    };
+    started.unwrap_or_else(|problem| Started::Done(Err(problem)))
 }
 
 /// Ends everything that `owner` waits for: open effects (a group call's members too), its place in a queue, its work item.
+/// A unit that it was just given but did not hear of goes back.
 pub fn withdraw(context: &mut Context, owner: &Owner) {
-    let _ = (context, owner);
+    context.state.desk.group_calls.remove(owner);
+    end_effects(context, |of| of.is_of(owner));
+    pool::leave_queues(context, |waiter| waiter.owner == *owner);
+    super::work_item::withdraw(context, |of| of == owner);
+    let pending = context.wakes.len();
+    context.wakes.retain(|(of, _)| of != owner);
+    if context.wakes.len() < pending {
+        pool::release_all(context, &Which::Owner(owner));
+    }
 }
 
 /// Gives back what `instance` owns. Called on any terminal state.
 pub fn release_instance(context: &mut Context, instance: &InstanceId) {
-    let _ = (context, instance);
+    let of = |owner: &Owner| owner.instance() == Some(instance);
+    context.state.desk.group_calls.retain(|owner, _| !of(owner));
+    end_effects(context, of);
+    pool::leave_queues(context, |waiter| of(&waiter.owner));
+    super::work_item::withdraw(context, of);
+    context.wakes.retain(|(owner, _)| !of(owner));
+    pool::release_all(context, &Which::Instance(instance));
+    access::revoke_of_instance(context, instance);
 }
 
-pub fn deploy(context: &mut Context, resources: &[Resource], by: &Actor) -> Reply {
-    let _ = (context, resources, by);
-    Ok(super::Accepted::Nothing)
+/// Withdraws the effects that `of` names, and takes those owners off others' effects that they joined.
+fn end_effects(context: &mut Context, of: impl Fn(&Owner) -> bool) {
+    for recent in context.state.desk.recent.values_mut().flat_map(|recent| recent.values_mut()) {
+        recent.followers.retain(|owner| !of(owner));
+    }
+    let open: Vec<EffectId> = context.state.effects.values().filter(|effect| of(&effect.owner)).map(|effect| effect.id).collect();
+    for effect in open {
+        effect_end::withdraw(context, effect);
+    }
 }
-pub fn presence(context: &mut Context, device: &DeviceId, node: NodeId, session: u64, online: bool) -> Reply {
-    let _ = (context, device, node, session, online);
-    Ok(super::Accepted::Nothing)
-}
-pub fn node_up(context: &mut Context, node: NodeId, site: &SiteId, boot: u64, version: &Arc<str>, api: Option<&Arc<str>>) -> Reply {
-    let _ = (context, node, site, boot, version, api);
-    Ok(super::Accepted::Nothing)
-}
-pub fn effect_attempt(context: &mut Context, effect: EffectId, node: NodeId) -> Reply {
-    let _ = (context, effect, node);
-    Ok(super::Accepted::AttemptRefused)
-}
-pub fn effect_done(context: &mut Context, effect: EffectId, outcome: &Outcome, node: NodeId) -> Reply {
-    let _ = (context, effect, outcome, node);
-    Ok(super::Accepted::Nothing)
-}
-pub fn effect_deadline(context: &mut Context, effect: EffectId) {
-    let _ = (context, effect);
-}
-pub fn work_item(context: &mut Context, id: &WorkItemId, action: &WorkItemAction, by: &Actor, key: &Arc<str>) -> Reply {
-    let _ = (context, id, action, by, key);
-    Ok(super::Accepted::Nothing)
-}
-pub fn uplink(context: &mut Context, command: &UplinkCommand) -> Reply {
-    let _ = (context, command);
-    Ok(super::Accepted::Nothing)
-}
-pub fn grant_ends(context: &mut Context, grant: &GrantId) {
-    let _ = (context, grant);
-}
-pub fn access_event(context: &mut Context, event: &Event, historical: bool) {
-    let _ = (context, event, historical);
+
+fn snapshot(context: &Context, with: Arguments) -> Result<Started, Problem> {
+    let (site, zone) = (with.text_or_none("site")?, with.text_or_none("zone")?);
+    if site.is_none() && zone.is_none() {
+        return Err(arguments::wrong("site", "is missing: name a `site` or a `zone`"));
+    }
+    let people = whereabouts::people(context, site.as_deref(), zone.as_deref());
+    Ok(Started::Done(Ok(Value::object([("people", Value::array(people))]))))
 }

@@ -2,17 +2,27 @@
 //! Synchronous, total, and the same on every replica, build and CPU.
 
 pub mod access;
+pub mod attachment;
 pub mod audit;
 pub mod command;
 pub mod context;
+pub mod dedupe;
+pub mod deploy;
+pub mod desk;
+pub mod door;
 pub mod effect;
+pub mod effect_end;
+#[cfg(test)]
+mod fixture;
 pub mod function;
 pub mod instance;
 pub mod outbox;
 pub mod pool;
+pub mod precedence;
 pub mod problem;
 pub mod record;
 pub mod state;
+pub mod whereabouts;
 pub mod work_item;
 
 pub use command::{Accepted, Command, Entry, Rejection, Reply};

@@ -1,13 +1,24 @@
 //! What the cloud is owed: numbered without holes, kept until it is acknowledged, and who may speak.
 
+use super::command::{Accepted, Rejection, Reply, UplinkCommand};
+use super::context::Context;
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::time::Timestamp;
+use crate::value::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// Items kept while the cloud is away. Past it the oldest `State` items go first, told by a numbered `dropped` item; audit never goes.
+/// Items kept while the cloud is away. Past it the oldest `State` items go first, then alarms, told by a numbered `dropped` item;
+/// audit never goes, so audit alone may stand above it.
 pub const OUTBOX_LEN_MAX: usize = 100_000;
+/// How many go at once: dropping walks the whole outbox.
+const DROP_BATCH: usize = 1_000;
+/// A speaker asks again before its lease ends; a longer one would keep a dead gateway in the chair.
+pub const SPEAK_LEASE_MAX_MS: u64 = 60_000;
+/// Type of the item that tells what was dropped. Data: `{from, to, count, ranges: [[from, to], …]}`.
+pub const DROPPED: &str = "spalla.uplink.dropped";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
@@ -18,6 +29,9 @@ pub struct Outbox {
     pub speaker: Option<Speaker>,
     /// The newest epoch ever given.
     pub epoch: u64,
+    /// How many items that may be dropped are in `items`.
+    #[serde(default)]
+    pub droppable: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,4 +55,208 @@ pub struct Speaker {
     pub node: NodeId,
     pub epoch: u64,
     pub until: Timestamp,
+}
+
+/// Numbers `event` for the cloud; gives its sequence.
+pub fn push(context: &mut Context, class: OutboxClass, event: Event) -> u64 {
+    let now = context.now;
+    let group: Arc<str> = format!("/groups/{}/outbox", context.state.group).into();
+    context.state.outbox.push(class, event, now, &group)
+}
+
+impl Outbox {
+    fn push(&mut self, class: OutboxClass, event: Event, now: Timestamp, source: &Arc<str>) -> u64 {
+        let seq = self.append(class, event);
+        if self.items.len() > OUTBOX_LEN_MAX && self.droppable > 0 {
+            self.drop_oldest(now, source);
+        }
+        seq
+    }
+
+    fn append(&mut self, class: OutboxClass, event: Event) -> u64 {
+        self.newest_seq += 1;
+        self.droppable += usize::from(class != OutboxClass::Audit);
+        self.items.push_back(OutboxItem { seq: self.newest_seq, class, event });
+        self.newest_seq
+    }
+
+    /// Drops a batch, states before alarms, and says which numbers are gone.
+    fn drop_oldest(&mut self, now: Timestamp, source: &Arc<str>) {
+        let mut gone: Vec<u64> = Vec::new();
+        for class in [OutboxClass::State, OutboxClass::Alarm] {
+            if gone.is_empty() {
+                self.items.retain(|item| {
+                    let goes = item.class == class && gone.len() < DROP_BATCH;
+                    if goes {
+                        gone.push(item.seq);
+                    }
+                    !goes
+                });
+            }
+        }
+        self.droppable -= gone.len();
+        let (Some(from), Some(to)) = (gone.first().copied(), gone.last().copied()) else { return };
+        let number = |seq: u64| Value::Int(i64::try_from(seq).unwrap_or(i64::MAX));
+        let ranges = ranges(&gone).into_iter().map(|(from, to)| Value::array(vec![number(from), number(to)])).collect();
+        let event = Event {
+            id: format!("dropped-{from}-{to}").into(),
+            source: source.clone(),
+            kind: DROPPED.into(),
+            subject: None,
+            time: now,
+            data: Value::object([
+                ("from", number(from)),
+                ("to", number(to)),
+                ("count", number(gone.len() as u64)),
+                ("ranges", Value::array(ranges)),
+            ]),
+            extensions: Default::default(),
+        };
+        self.append(OutboxClass::Audit, event);
+    }
+
+    fn acknowledge(&mut self, upto_seq: u64) {
+        self.acknowledged_seq = upto_seq;
+        while self.items.front().is_some_and(|item| item.seq <= upto_seq) {
+            if let Some(item) = self.items.pop_front() {
+                self.droppable -= usize::from(item.class != OutboxClass::Audit);
+            }
+        }
+    }
+}
+
+/// Neighbouring numbers as `(from, to)`. `numbers` ascends.
+fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, to)) if *to + 1 == *number => *to = *number,
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    ranges
+}
+
+/// Acknowledgements, and the speaker's chair. Refused: `invalid` (acknowledges what was never sent), `conflict` (another speaks), `late`.
+pub fn uplink(context: &mut Context, command: &UplinkCommand) -> Reply {
+    let now = context.now;
+    let outbox = &mut context.state.outbox;
+    match command {
+        UplinkCommand::Acknowledged { upto_seq } if *upto_seq > outbox.newest_seq => Err(Rejection::new(
+            "invalid",
+            format!(
+                "the cloud acknowledges {upto_seq}, but the newest item is {}: is it another mesh's acknowledgement?",
+                outbox.newest_seq
+            ),
+        )),
+        UplinkCommand::Acknowledged { upto_seq } if *upto_seq <= outbox.acknowledged_seq => Ok(Accepted::Duplicate),
+        UplinkCommand::Acknowledged { upto_seq } => {
+            outbox.acknowledge(*upto_seq);
+            Ok(Accepted::Nothing)
+        }
+        UplinkCommand::Speak { node, until } => speak(outbox, now, *node, *until),
+        UplinkCommand::Yield { node, epoch } => {
+            if outbox.speaker.as_ref().is_none_or(|speaker| speaker.node != *node || speaker.epoch != *epoch) {
+                return Ok(Accepted::Duplicate);
+            }
+            outbox.speaker = None;
+            Ok(Accepted::Nothing)
+        }
+    }
+}
+
+fn speak(outbox: &mut Outbox, now: Timestamp, node: NodeId, until: Timestamp) -> Reply {
+    if until <= now {
+        return Err(Rejection::new("late", "the lease asked for is over already"));
+    }
+    let until = until.min(now.plus(SPEAK_LEASE_MAX_MS));
+    let epoch = match &outbox.speaker {
+        Some(speaker) if speaker.node == node => speaker.epoch,
+        Some(speaker) if now < speaker.until => {
+            return Err(Rejection::new("conflict", format!("node {} speaks until {}", speaker.node, speaker.until)));
+        }
+        _ => {
+            outbox.epoch += 1;
+            outbox.epoch
+        }
+    };
+    outbox.speaker = Some(Speaker { node, epoch, until });
+    Ok(Accepted::Speaker { node, epoch, until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::State;
+    use crate::id::GroupId;
+
+    fn event(id: &str) -> Event {
+        Event {
+            id: id.into(),
+            source: "/test".into(),
+            kind: "test".into(),
+            subject: None,
+            time: Timestamp(0),
+            data: Value::Null,
+            extensions: Default::default(),
+        }
+    }
+    fn seqs(outbox: &Outbox) -> Vec<u64> {
+        outbox.items.iter().map(|item| item.seq).collect()
+    }
+
+    #[test]
+    fn items_are_numbered_from_one_and_go_when_acknowledged() {
+        let mut state = State::new(GroupId::mesh());
+        let mut context = Context::new(&mut state, 1, Timestamp(5));
+        for id in ["a", "b", "c"] {
+            push(&mut context, OutboxClass::State, event(id));
+        }
+        assert_eq!(seqs(&context.state.outbox), [1, 2, 3]);
+        let acknowledge = |context: &mut Context, upto_seq| uplink(context, &UplinkCommand::Acknowledged { upto_seq });
+        assert_eq!(acknowledge(&mut context, 2), Ok(Accepted::Nothing));
+        assert_eq!(acknowledge(&mut context, 2), Ok(Accepted::Duplicate));
+        assert_eq!(acknowledge(&mut context, 1), Ok(Accepted::Duplicate));
+        assert_eq!(acknowledge(&mut context, 4).map_err(|error| error.code), Err("invalid".into()));
+        assert_eq!(seqs(&context.state.outbox), [3]);
+        assert_eq!(push(&mut context, OutboxClass::State, event("d")), 4);
+        acknowledge(&mut context, 4).unwrap();
+        assert_eq!(push(&mut context, OutboxClass::State, event("e")), 5, "an empty outbox does not count again from one");
+    }
+
+    #[test]
+    fn overflow_drops_states_never_audit_and_says_which() {
+        let mut state = State::new(GroupId::mesh());
+        let mut context = Context::new(&mut state, 1, Timestamp(5));
+        push(&mut context, OutboxClass::Audit, event("kept"));
+        push(&mut context, OutboxClass::State, event("first"));
+        push(&mut context, OutboxClass::Alarm, event("alarm"));
+        for _ in 3..=OUTBOX_LEN_MAX {
+            push(&mut context, OutboxClass::State, event("state"));
+        }
+        let outbox = &context.state.outbox;
+        let last = outbox.items.back().unwrap();
+        assert_eq!((last.seq, last.class, &*last.event.kind), (OUTBOX_LEN_MAX as u64 + 2, OutboxClass::Audit, DROPPED));
+        assert_eq!(last.event.data.to_json(), r#"{"count":1000,"from":2,"ranges":[[2,2],[4,1002]],"to":1002}"#);
+        assert_eq!(outbox.items.iter().take(3).map(|item| item.seq).collect::<Vec<_>>(), [1, 3, 1003]);
+        assert!(outbox.items.len() <= OUTBOX_LEN_MAX);
+    }
+
+    #[test]
+    fn one_speaks_and_a_new_one_gets_a_new_epoch() {
+        let mut state = State::new(GroupId::mesh());
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        let speak =
+            |context: &mut Context, node, until| uplink(context, &UplinkCommand::Speak { node: NodeId(node), until: Timestamp(until) });
+        let granted = |node, epoch, until| Ok(Accepted::Speaker { node: NodeId(node), epoch, until: Timestamp(until) });
+        assert_eq!(speak(&mut context, 1, 100), granted(1, 1, 100));
+        assert_eq!(speak(&mut context, 2, 100).map_err(|error| error.code), Err("conflict".into()));
+        assert_eq!(speak(&mut context, 1, 200), granted(1, 1, 200), "the same speaker keeps its epoch");
+        context.now = Timestamp(200);
+        assert_eq!(speak(&mut context, 2, 300), granted(2, 2, 300), "the lease ran out");
+        assert_eq!(uplink(&mut context, &UplinkCommand::Yield { node: NodeId(1), epoch: 1 }), Ok(Accepted::Duplicate));
+        assert_eq!(uplink(&mut context, &UplinkCommand::Yield { node: NodeId(2), epoch: 2 }), Ok(Accepted::Nothing));
+        assert_eq!(speak(&mut context, 2, 90_000_000), granted(2, 3, 60_200), "a lease is bounded");
+        assert_eq!(speak(&mut context, 2, 200).map_err(|error| error.code), Err("late".into()));
+    }
 }

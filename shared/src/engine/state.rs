@@ -4,10 +4,12 @@
 
 use super::access::{Credential, Grant};
 use super::audit::AuditChain;
+use super::desk::Desk;
 use super::effect::{Effect, Owner};
 use super::instance::Instance;
 use super::outbox::Outbox;
 use super::pool::PoolState;
+use super::whereabouts::Present;
 use super::work_item::WorkItem;
 use crate::device::Profile;
 use crate::event::Event;
@@ -50,6 +52,10 @@ pub struct State {
     pub work_items: BTreeMap<WorkItemId, WorkItem>,
     pub credentials: BTreeMap<CredentialId, Credential>,
     pub grants: BTreeMap<GrantId, Grant>,
+    /// Group calls, holds and equal commands just given to devices.
+    pub desk: Desk,
+    /// Where people were seen last, by the holder of the credential.
+    pub presence: BTreeMap<Arc<str>, Present>,
     /// Instances that yielded, in order.
     pub ready: Vec<(InstanceId, u32)>,
     /// Events that came before their `listen`, with the instant at which they lapse.
@@ -176,6 +182,8 @@ impl State {
             work_items: BTreeMap::new(),
             credentials: BTreeMap::new(),
             grants: BTreeMap::new(),
+            desk: Desk::default(),
+            presence: BTreeMap::new(),
             ready: Vec::new(),
             early_events: Vec::new(),
             seen: BTreeMap::new(),

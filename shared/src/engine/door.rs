@@ -1,0 +1,295 @@
+//! The decision at a door: a credential is presented to a reader, and the door that the reader opens is asked to open, or is not.
+//!
+//! It decides from replicated grants only, and leaves an audit record either way. A presentation that is late opens nothing.
+
+use super::context::Context;
+use super::effect::Owner;
+use super::function::device::{self, Ask};
+use super::outbox::{self, OutboxClass};
+use super::precedence::Priority;
+use super::whereabouts;
+use crate::device::{Bound, CommandClass, Profile};
+use crate::event::Event;
+use crate::id::{Actor, CredentialId, DeviceId, GrantId, SiteId};
+use crate::value::Value;
+use std::sync::Arc;
+
+pub const PRESENTED: &str = "spalla.device.presented";
+pub const PASSED: &str = "spalla.device.passed";
+pub const GRANTED: &str = "spalla.access.granted";
+pub const DENIED: &str = "spalla.access.denied";
+
+/// A presentation this much older (or newer) than the log opens nothing: nobody stands at the door any more, or a clock is wrong.
+pub const PRESENTED_AGE_MAX_MS: u64 = 10_000;
+/// The opening command of a door, in order of preference.
+const OPENING_NAMES: [&str; 2] = ["open", "unlock"];
+
+/// Looks at an event that the log took: alarms go to the cloud, passages to the whereabouts, presentations to a decision.
+pub fn event(context: &mut Context, event: &Event, historical: bool) {
+    if is_alarm(context, event) {
+        outbox::push(context, OutboxClass::Alarm, event.clone());
+    }
+    match &*event.kind {
+        PRESENTED => presented(context, event, historical),
+        PASSED => whereabouts::passed(context, event),
+        _ => {}
+    }
+}
+
+/// The device that an event's source `/sites/<site>/devices/<name>` names.
+pub fn source_device(event: &Event) -> Option<DeviceId> {
+    let (site, name) = event.source.strip_prefix("/sites/")?.split_once("/devices/")?;
+    Some(DeviceId::of(&SiteId::new(site), name))
+}
+
+fn is_alarm(context: &Context, event: &Event) -> bool {
+    let Some(name) = event.kind.strip_prefix("spalla.device.") else { return false };
+    let device = source_device(event).and_then(|device| context.state.devices.get(&device));
+    let profile = device.and_then(|device| context.state.profiles.get(&device.device.profile));
+    profile
+        .is_some_and(|profile| profile.capabilities.iter().any(|capability| capability.events.get(name).is_some_and(|event| event.alarm)))
+}
+
+fn presented(context: &mut Context, event: &Event, historical: bool) {
+    let Some(reader) = source_device(event) else { return };
+    let Some(door) = context.state.devices.get(&reader).and_then(|reader| reader.device.opens.clone()) else { return };
+    let credential = CredentialId::new(event.data.get("credentialId").and_then(Value::as_str).unwrap_or_default());
+    let decision = decide(context, event, historical, &credential, &door).and_then(|grant| {
+        open(context, &door, &credential)?;
+        Ok(grant)
+    });
+    let holder = context.state.credentials.get(&credential).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
+    let (action, kind, word) = match decision {
+        Ok(grant) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str()))),
+        Err(reason) => ("access.denied", DENIED, ("reason", Value::from(&*reason))),
+    };
+    let data = Value::object([
+        ("credentialId", Value::from(credential.as_str())),
+        ("holder", holder),
+        ("reader", Value::from(reader.as_str())),
+        ("door", Value::from(door.as_str())),
+        ("presentedAt", Value::from(event.time.to_rfc3339())),
+        word,
+    ]);
+    context.audit(Actor::device(&reader), action, door.as_str(), data.clone());
+    let told = Event {
+        id: context.new_id("event").into(),
+        source: event.source.clone(),
+        kind: kind.into(),
+        subject: Some(door.as_str().into()),
+        time: context.now,
+        data,
+        extensions: Default::default(),
+    };
+    context.events.push_back(told);
+}
+
+/// The grant that opens the door now, or why none does.
+fn decide(context: &Context, event: &Event, historical: bool, credential: &CredentialId, door: &DeviceId) -> Result<GrantId, Arc<str>> {
+    let now = context.now;
+    if historical {
+        return Err("historical".into());
+    }
+    if now.since(event.time) > PRESENTED_AGE_MAX_MS {
+        return Err("too-old".into());
+    }
+    if event.time.since(now) > PRESENTED_AGE_MAX_MS {
+        return Err("from-the-future".into());
+    }
+    if event.data.get("verified").and_then(Value::as_bool) != Some(true) {
+        return Err("unverified".into());
+    }
+    let Some(credential) = context.state.credentials.get(credential) else { return Err("unknown-credential".into()) };
+    if credential.revoked_at.is_some() {
+        return Err("revoked".into());
+    }
+    if now < credential.valid_from {
+        return Err("not-yet-valid".into());
+    }
+    if credential.valid_until <= now {
+        return Err("expired".into());
+    }
+    let covers = |doors: &[DeviceId]| doors.contains(door);
+    let grants = context.state.grants.values().filter(|grant| grant.credential == credential.id);
+    // An area that changed since opens what it holds now.
+    let mut here = grants
+        .filter(|grant| match grant.area.as_ref().and_then(|area| context.state.areas.get(area)) {
+            Some(area) => covers(&area.doors),
+            None => covers(&grant.doors),
+        })
+        .peekable();
+    if here.peek().is_none() {
+        return Err("no-grant".into());
+    }
+    let in_time = here.find(|grant| grant.from <= now && now < grant.until);
+    in_time.map(|grant| grant.id.clone()).ok_or_else(|| "outside-grant-time".into())
+}
+
+fn open(context: &mut Context, door: &DeviceId, credential: &CredentialId) -> Result<(), Arc<str>> {
+    let Some(known) = context.state.devices.get(door) else { return Err("unknown-door".into()) };
+    let command = context.state.profiles.get(&known.device.profile).and_then(|profile| opening_command(profile));
+    let Some(command) = command else { return Err("no-opening-command".into()) };
+    let ask = Ask {
+        command,
+        args: Value::object([("credentialId", Value::from(credential.as_str()))]),
+        priority: Priority::Grant,
+        by: Actor::device(door),
+        dedupe: None,
+        within_ms: None,
+        expires_at: None,
+    };
+    match device::begin(context, Owner::Door { device: door.clone() }, door, &ask) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(problem)) => Err(problem.title),
+    }
+}
+
+/// A badge opens for a moment; it never puts a door into a mode. So only openings count that the device itself ends.
+fn opening_command(profile: &Profile) -> Option<Arc<str>> {
+    let momentary = || {
+        profile
+            .capabilities
+            .iter()
+            .flat_map(|capability| &capability.commands)
+            .filter(|(_, command)| command.class == CommandClass::Opening && matches!(command.bound, Some(Bound::Device { .. })))
+    };
+    let named = OPENING_NAMES.iter().find_map(|name| momentary().find(|(command, _)| ***command == **name));
+    named.or_else(|| momentary().next()).map(|(name, _)| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::effect::{Outcome, Request};
+    use crate::engine::fixture::{audited, building, call, done, event, json, woken};
+    use crate::engine::function::{access_event, effect_done, grant_ends, release_instance};
+    use crate::engine::record::RecordBody;
+    use crate::id::NodeId;
+    use crate::time::Timestamp;
+
+    const HOUR: i64 = 3_600_000;
+    const NOW: Timestamp = Timestamp(100 * HOUR);
+
+    /// A credential valid from 99 h to 110 h with a grant for `main` from 100 h to 105 h; gives its id.
+    fn admitted(context: &mut Context) -> String {
+        let with = format!(r#"{{"holder":"vera","kind":"qr","validFrom":{},"validUntil":{}}}"#, 99 * HOUR, 110 * HOUR);
+        assert_eq!(done(call(context, "i", "credential.issue", &with)), "waits for effect");
+        let effect = context.effects.last().unwrap().clone();
+        let Request::SignCredential { credential, .. } = effect.request else { panic!("{effect:?}") };
+        let output = json(&format!(r#"{{"credentialId":"{credential}","token":"secret"}}"#));
+        effect_done(context, effect.id, &Outcome::Done { output }, NodeId(1)).unwrap();
+        assert_eq!(woken(context).len(), 1);
+        let with = format!(r#"{{"credential":"{credential}","area":"main","from":{},"until":{}}}"#, NOW.millis(), 105 * HOUR);
+        assert!(done(call(context, "i", "access.grant", &with)).contains("grantId"));
+        credential.to_string()
+    }
+
+    /// What the audit says of one presentation: `granted` or the reason.
+    fn present(context: &mut Context, time: Timestamp, data: &str, historical: bool) -> String {
+        let presented = event(PRESENTED, "/sites/hq/devices/reader", time, data);
+        access_event(context, &presented, historical);
+        let Some(RecordBody::Audit(link)) = context.records.last().map(|record| &record.body) else { panic!("no audit") };
+        assert_eq!(&*link.subject, "hq/door-1");
+        match &*link.action {
+            "access.granted" => "granted".into(),
+            "access.denied" => link.data.get("reason").and_then(Value::as_str).unwrap().to_owned(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_door_opens_for_a_valid_credential_and_says_why_it_does_not() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, NOW);
+        let id = admitted(&mut context);
+        let good = format!(r#"{{"credentialId":"{id}","verified":true}}"#);
+        let opened = context.effects.len();
+        let stale = Timestamp(NOW.millis() - PRESENTED_AGE_MAX_MS as i64 - 1);
+        let ahead = NOW.plus(PRESENTED_AGE_MAX_MS + 1);
+        for (now, time, data, historical, expected) in [
+            (NOW, NOW, good.as_str(), true, "historical"),
+            (NOW, stale, &good, false, "too-old"),
+            (NOW, ahead, &good, false, "from-the-future"),
+            (NOW, NOW, &format!(r#"{{"credentialId":"{id}","verified":false}}"#), false, "unverified"),
+            (NOW, NOW, r#"{"verified":true}"#, false, "unknown-credential"),
+            (Timestamp(98 * HOUR), Timestamp(98 * HOUR), &good, false, "not-yet-valid"),
+            (Timestamp(99 * HOUR), Timestamp(99 * HOUR), &good, false, "outside-grant-time"),
+            (Timestamp(105 * HOUR), Timestamp(105 * HOUR), &good, false, "outside-grant-time"),
+            (Timestamp(110 * HOUR), Timestamp(110 * HOUR), &good, false, "expired"),
+        ] {
+            context.now = now;
+            assert_eq!(present(&mut context, time, data, historical), expected);
+        }
+        assert_eq!(context.effects.len(), opened, "nothing opened");
+        context.now = NOW;
+        assert_eq!(present(&mut context, NOW, &good, false), "granted");
+        let effect = context.effects.last().unwrap();
+        assert_eq!(effect.owner, Owner::Door { device: "hq/door-1".into() });
+        let Request::Device { command, args, .. } = &effect.request else { panic!("{effect:?}") };
+        assert_eq!((&**command, args.to_json()), ("unlock", format!(r#"{{"credentialId":"{id}"}}"#)));
+        assert_eq!(context.events.len(), 10, "each decision is an event that flows may listen to");
+
+        context.state.areas.get_mut("main").unwrap().doors.clear();
+        assert_eq!(present(&mut context, NOW, &good, false), "no-grant", "the area changed");
+        context.state.areas.get_mut("main").unwrap().doors.push("hq/door-1".into());
+        done(call(&mut context, "i", "device.command", r#"{"target":"hq/door-1","command":"lockdown"}"#));
+        assert_eq!(present(&mut context, NOW, &good, false), "refused", "lockdown outranks a grant");
+        context.state.desk.holds.clear();
+        context.state.devices.get_mut(&DeviceId::new("hq/door-1")).unwrap().attached = None;
+        context.state.desk.recent.clear();
+        assert_eq!(present(&mut context, NOW, &good, false), "device-offline");
+        done(call(&mut context, "i", "credential.revoke", &format!(r#"{{"credential":"{id}"}}"#)));
+        assert_eq!(present(&mut context, NOW, &good, false), "revoked");
+    }
+
+    #[test]
+    fn grants_end_with_their_time_and_with_their_instance() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, NOW);
+        let id = admitted(&mut context);
+        let good = format!(r#"{{"credentialId":"{id}","verified":true}}"#);
+        let grant = context.state.grants.keys().next().unwrap().clone();
+        grant_ends(&mut context, &grant);
+        assert_eq!(context.state.grants.len(), 1, "not before its time");
+        release_instance(&mut context, &"i".into());
+        assert!(context.state.grants.is_empty() && context.state.timers.is_empty());
+        assert_eq!(present(&mut context, NOW, &good, false), "revoked");
+        let audit = audited(&context).join("\n");
+        assert!(!audit.contains("secret") && audit.contains(&format!("credential.revoked {id}")), "{audit}");
+        let (holder, kind) = (r#"{"holder":"x","kind":"qr","validUntil":1}"#, r#"{"holder":"x","kind":"ring","validUntil":1}"#);
+        for with in [holder, kind] {
+            assert_eq!(done(call(&mut context, "i", "credential.issue", with)), "validation");
+        }
+        assert_eq!(done(call(&mut context, "i", "access.grant", &format!(r#"{{"credential":"{id}","area":"main"}}"#))), "not-found");
+    }
+
+    #[test]
+    fn passages_say_who_is_inside_in_the_order_in_which_they_happened() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, NOW);
+        let pass = |context: &mut Context, at: i64, person: &str, direction: &str| {
+            let data = format!(r#"{{"holder":"{person}","direction":"{direction}"}}"#);
+            access_event(context, &event(PASSED, "/sites/hq/devices/reader", Timestamp(at), &data), true);
+        };
+        pass(&mut context, 10, "vera", "in");
+        pass(&mut context, 11, "uwe", "in");
+        pass(&mut context, 20, "vera", "out");
+        pass(&mut context, 15, "vera", "in");
+        let snapshot = |context: &mut Context, with: &str| done(call(context, "i", "presence.snapshot", with));
+        assert_eq!(snapshot(&mut context, r#"{"site":"hq"}"#), r#"{"people":["uwe"]}"#);
+        assert_eq!(snapshot(&mut context, r#"{"zone":"lobby"}"#), r#"{"people":["uwe"]}"#);
+        assert_eq!(snapshot(&mut context, r#"{"site":"plant"}"#), r#"{"people":[]}"#);
+        assert_eq!(snapshot(&mut context, "{}"), "validation");
+    }
+
+    #[test]
+    fn an_alarm_goes_to_the_cloud_as_one() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, NOW);
+        for kind in ["spalla.device.tamper", "spalla.device.other"] {
+            access_event(&mut context, &event(kind, "/sites/hq/devices/reader", NOW, "null"), false);
+        }
+        let alarms: Vec<&str> = context.state.outbox.items.iter().map(|item| &*item.event.kind).collect();
+        assert_eq!(alarms, ["spalla.device.tamper"]);
+    }
+}

@@ -1,0 +1,392 @@
+//! `device.command` and `device.read`: from a flow's words to effects on devices.
+//!
+//! [`begin`] is the only place that opens an effect on one device: precedence, equal commands and deadlines are looked at here.
+
+use super::arguments::{Arguments, wrong};
+use super::{CallInfo, Started, group};
+use crate::device::{AckSpec, Bound, CommandClass, CommandSpec, OPENING_EXPIRY_MAX_MS};
+use crate::engine::context::Context;
+use crate::engine::desk::{AckMode, Recent};
+use crate::engine::effect::{DeviceStage, Owner, Request};
+use crate::engine::effect_end;
+use crate::engine::precedence::{self, Hold, Mode, Priority};
+use crate::engine::problem::Problem;
+use crate::id::{Actor, DeviceId, EffectId};
+use crate::time::Timestamp;
+use crate::value::Value;
+use std::sync::Arc;
+
+/// Longest life of a command that is not an opening: a lockdown waits that long for a door to come back.
+pub const DEADLINE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// Members of a `group:` target.
+pub const GROUP_LEN_MAX: usize = 1_000;
+/// Equal commands remembered per device, and followers per command.
+pub const RECENT_LEN_MAX: usize = 256;
+/// How long a `dedupe` key of a flow is remembered.
+const DEDUPE_TTL_MS: u64 = 10 * 60 * 1000;
+/// A reading is answered from what the site's gateway knows, so it does not wait for the device.
+const READ_DEADLINE_MS: u64 = 5_000;
+const MAX_AGE_DEFAULT_MS: u64 = 5 * 60 * 1000;
+
+/// One command to one device.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub command: Arc<str>,
+    pub args: Value,
+    pub priority: Priority,
+    pub by: Actor,
+    pub dedupe: Option<Arc<str>>,
+    /// The answer is wanted within this time.
+    pub within_ms: Option<u64>,
+    /// Not later than this, whatever else is said.
+    pub expires_at: Option<Timestamp>,
+}
+
+pub fn command(context: &mut Context, owner: Owner, call: &CallInfo, with: Arguments) -> Result<Started, Problem> {
+    let target = with.text("target")?;
+    let command = with.text("command")?;
+    let ack = with.inside("ack");
+    let mode = match ack.text_or_none("mode")?.as_deref() {
+        None | Some("all") => AckMode::All,
+        Some("one") => AckMode::One,
+        Some(_) => return Err(wrong("ack.mode", "must be `one` or `all`")),
+    };
+    let plan = context.state.plans.get(&call.flow).map(AsRef::as_ref);
+    let ask = Ask {
+        priority: Priority::of(plan, &command),
+        command,
+        args: with.value("args"),
+        by: Actor::flow(&call.instance),
+        dedupe: with.text_or_none("dedupe")?,
+        within_ms: ack.duration_ms("within")?,
+        expires_at: earliest(expiry(context, with)?, call.deadline),
+    };
+    let Some(name) = target.strip_prefix("group:") else {
+        return Ok(match begin(context, owner, &DeviceId::new(&target), &ask) {
+            Some(result) => Started::Done(result),
+            None => Started::Waiting("effect"),
+        });
+    };
+    let members: Vec<DeviceId> = context
+        .state
+        .devices
+        .iter()
+        .filter(|(_, device)| device.device.groups.iter().any(|group| **group == *name))
+        .map(|(id, _)| id.clone())
+        .collect();
+    match members.len() {
+        0 => Err(Problem::own("unknown-device", 404, format!("no device is in group `{name}`"))),
+        1..=GROUP_LEN_MAX => group::begin(context, owner, members, mode, &ask),
+        count => Err(Problem::own("limit", 429, format!("group `{name}` has {count} devices; {GROUP_LEN_MAX} is the most"))),
+    }
+}
+
+/// `expires`: a duration from now, or an instant.
+fn expiry(context: &Context, with: Arguments) -> Result<Option<Timestamp>, Problem> {
+    match with.duration_ms("expires") {
+        Ok(millis) => Ok(millis.map(|millis| context.now.plus(millis))),
+        Err(_) => with.instant("expires"),
+    }
+}
+
+fn earliest(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {
+    left.into_iter().chain(right).min()
+}
+
+/// Asks one device. `None`: `owner` is answered later.
+pub fn begin(context: &mut Context, owner: Owner, device: &DeviceId, ask: &Ask) -> Option<Result<Value, Problem>> {
+    let spec = match spec(context, device, &ask.command) {
+        Ok(spec) => spec,
+        Err(problem) => return Some(Err(problem)),
+    };
+    let mode = match spec.class {
+        CommandClass::Opening => Some(Mode::Open),
+        CommandClass::Securing => Some(Mode::Shut),
+        CommandClass::Neutral => None,
+    };
+    if let Some(problem) = refusal(context, device, mode, ask) {
+        return Some(Err(problem));
+    }
+    let key = equality_key(&spec, ask);
+    if let Some(key) = &key
+        && let Some(answer) = repeat(context, &owner, device, key)
+    {
+        return answer;
+    }
+    let attached = context.state.devices.get(device).is_some_and(|device| device.attached.is_some());
+    if spec.class == CommandClass::Opening && !attached {
+        return Some(Err(Problem::own("device-offline", 503, format!("{device} is not connected; an opening does not wait for it"))));
+    }
+    let deadline = deadline(context.now, &spec, ask);
+    if deadline <= context.now {
+        return Some(Err(Problem::timeout(format!("`{}` for {device} expired before it was sent", ask.command))));
+    }
+    keep_hold(context, device, &spec, mode, ask);
+    let until = match spec.ack {
+        AckSpec::Done => DeviceStage::Done,
+        AckSpec::Accepted => DeviceStage::Accepted,
+        AckSpec::None => DeviceStage::Transported,
+    };
+    let request = Request::Device { device: device.clone(), command: ask.command.clone(), args: ask.args.clone(), until };
+    let effect = context.open_effect(owner, spec.class, deadline, request);
+    if let Some(key) = key {
+        keep_recent(context, device, key, effect, &spec, ask);
+    }
+    None
+}
+
+pub fn spec(context: &Context, device: &DeviceId, command: &str) -> Result<CommandSpec, Problem> {
+    let Some(known) = context.state.devices.get(device) else {
+        return Err(Problem::own("unknown-device", 404, format!("there is no device `{device}`")));
+    };
+    let profile = context.state.profiles.get(&known.device.profile);
+    profile
+        .and_then(|profile| profile.command(command))
+        .cloned()
+        .ok_or_else(|| Problem::own("unknown-command", 404, format!("{device} ({}) has no command `{command}`", known.device.profile)))
+}
+
+/// The instant behind which nothing is published and no answer counts.
+/// An opening lives as long as its profile says, or as the wanted answer takes, never above 10 s; the profile's own time bounds the sending.
+fn deadline(now: Timestamp, spec: &CommandSpec, ask: &Ask) -> Timestamp {
+    let millis = match (spec.class, ask.within_ms) {
+        (CommandClass::Opening, within) => within.unwrap_or(0).max(spec.expiry_ms()).min(OPENING_EXPIRY_MAX_MS),
+        (_, Some(within)) => within.min(DEADLINE_MAX_MS),
+        (_, None) => spec.expiry_ms().min(DEADLINE_MAX_MS),
+    };
+    let deadline = now.plus(millis);
+    ask.expires_at.map_or(deadline, |expires| deadline.min(expires))
+}
+
+fn refusal(context: &mut Context, device: &DeviceId, mode: Option<Mode>, ask: &Ask) -> Option<Problem> {
+    let holds = context.state.desk.holds.get(device)?;
+    let (held, hold) = precedence::refusal(holds, mode?, ask.priority)?;
+    let detail = format!("{device} is held {} by {} ({})", if hold.mode == Mode::Open { "open" } else { "shut" }, held.name(), hold.by);
+    let data = Value::object([
+        ("command", Value::String(ask.command.clone())),
+        ("priority", Value::from(ask.priority.name())),
+        ("heldBy", Value::from(held.name())),
+    ]);
+    context.audit(ask.by.clone(), "device.refused", device.as_str(), data);
+    Some(Problem::own("refused", 409, detail))
+}
+
+/// Ends the holds that the command ends, and keeps the one that it makes: openings that are a mode from the schedule's priority up,
+/// securing ones from the interlock's up (a door that the schedule locked still opens for a badge). Commands below it that were not
+/// sent yet are refused, so that no door locks late against a fire release.
+fn keep_hold(context: &mut Context, device: &DeviceId, spec: &CommandSpec, mode: Option<Mode>, ask: &Ask) {
+    if let Some(holds) = context.state.desk.holds.get_mut(device) {
+        precedence::end_holds(holds, &ask.command, ask.priority);
+        if holds.is_empty() {
+            context.state.desk.holds.remove(device);
+        }
+    }
+    let ended_by = match (&spec.bound, mode) {
+        (Some(Bound::Mode { ended_by }), Some(Mode::Open)) if ask.priority >= Priority::Schedule => Some(ended_by.clone()),
+        (_, Some(Mode::Shut)) if ask.priority >= Priority::Interlock => None,
+        _ => return,
+    };
+    let Some(mode) = mode else { return };
+    let hold = Hold { mode, by: ask.by.clone(), since: context.now, ended_by };
+    let holds = context.state.desk.holds.entry(device.clone()).or_default();
+    holds.insert(ask.priority, hold);
+    let opposed = if mode == Mode::Open { CommandClass::Securing } else { CommandClass::Opening };
+    let overruled: Vec<EffectId> = context
+        .state
+        .effects
+        .values()
+        .filter(|effect| effect.class == opposed && effect.attempt.is_none())
+        .filter(|effect| matches!(&effect.request, Request::Device { device: to, .. } if to == device))
+        .filter(|effect| effect_end::priority(context.state, effect) < ask.priority)
+        .map(|effect| effect.id)
+        .collect();
+    for effect in overruled {
+        effect_end::refuse(context, effect, &format!("{device} is held by {} now", ask.priority.name()));
+    }
+}
+
+/// What makes two commands to one device equal: the flow's `dedupe`, else (for a momentary opening) command and arguments.
+fn equality_key(spec: &CommandSpec, ask: &Ask) -> Option<Arc<str>> {
+    match (&ask.dedupe, &spec.bound) {
+        (Some(dedupe), _) => Some(format!("dedupe\u{1f}{}\u{1f}{dedupe}", ask.command).into()),
+        (None, Some(Bound::Device { .. })) if spec.class == CommandClass::Opening => {
+            Some(format!("{}\u{1f}{}", ask.command, ask.args.to_json()).into())
+        }
+        _ => None,
+    }
+}
+
+/// The answer to a command that an equal one stands before: `Some(None)` when it waits for the same answer.
+fn repeat(context: &mut Context, owner: &Owner, device: &DeviceId, key: &str) -> Option<Option<Result<Value, Problem>>> {
+    let now = context.now;
+    let recent = context.state.desk.recent.get_mut(device)?.get_mut(key)?;
+    if recent.effect.is_some() {
+        if recent.followers.len() >= RECENT_LEN_MAX {
+            return Some(Some(Err(Problem::own("limit", 429, format!("{RECENT_LEN_MAX} wait for the same command to {device} already")))));
+        }
+        recent.followers.push(owner.clone());
+        return Some(None);
+    }
+    if recent.until <= now {
+        return None;
+    }
+    Some(Some(match &recent.output {
+        Some(output) => Ok(output.clone()),
+        None => {
+            Err(Problem::own("refused", 409, format!("an equal command was sent to {device} just now and nobody waited for its answer")))
+        }
+    }))
+}
+
+fn keep_recent(context: &mut Context, device: &DeviceId, key: Arc<str>, effect: EffectId, spec: &CommandSpec, ask: &Ask) {
+    let now = context.now;
+    let millis = match (&ask.dedupe, &spec.bound) {
+        (None, Some(Bound::Device { pulse_ms })) => *pulse_ms,
+        _ => DEDUPE_TTL_MS,
+    };
+    let all = context.state.desk.recent.entry(device.clone()).or_default();
+    all.retain(|_, recent| recent.effect.is_some() || now < recent.until);
+    if all.len() >= RECENT_LEN_MAX {
+        // Forgetting one only means that an equal command would be sent again.
+        let oldest =
+            all.iter().filter(|(_, recent)| recent.effect.is_none()).min_by_key(|(_, recent)| recent.until).map(|(key, _)| key.clone());
+        match oldest {
+            Some(oldest) => all.remove(&oldest),
+            None => return,
+        };
+    }
+    all.insert(key, Recent { effect: Some(effect), followers: Vec::new(), output: None, until: now.plus(millis) });
+}
+
+pub fn read(context: &mut Context, owner: Owner, call: &CallInfo, with: Arguments) -> Result<Started, Problem> {
+    let device = DeviceId::new(with.text("target")?);
+    let property = with.text("property")?;
+    let Some(known) = context.state.devices.get(&device) else {
+        return Err(Problem::own("unknown-device", 404, format!("there is no device `{device}`")));
+    };
+    let profile = context.state.profiles.get(&known.device.profile);
+    let Some(spec) = profile.and_then(|profile| profile.capabilities.iter().find_map(|capability| capability.state.get(&property))) else {
+        return Err(Problem::own("unknown-property", 404, format!("{device} ({}) has no property `{property}`", known.device.profile)));
+    };
+    let max_age_ms = with.duration_ms("maxAge")?.or(spec.stale_after_ms).unwrap_or(MAX_AGE_DEFAULT_MS);
+    let deadline = earliest(Some(context.now.plus(READ_DEADLINE_MS)), call.deadline).unwrap_or(context.now);
+    let request = Request::ReadDevice { device, property, max_age_ms };
+    context.open_effect(owner, CommandClass::Neutral, deadline, request);
+    Ok(Started::Waiting("effect"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::command::Accepted;
+    use crate::engine::effect::Outcome;
+    use crate::engine::fixture::{building, call, call_of, done, woken};
+    use crate::engine::function::{effect_done, withdraw};
+    use crate::id::NodeId;
+
+    fn to(target: &str, command: &str) -> String {
+        format!(r#"{{"target":"{target}","command":"{command}"}}"#)
+    }
+    fn answer(context: &mut Context, effect: EffectId, detail: &str) {
+        let output = Value::object([("status", Value::from("done")), ("detail", Value::from(detail)), ("at", Value::from(detail))]);
+        assert_eq!(effect_done(context, effect, &Outcome::Done { output }, NodeId(1)), Ok(Accepted::Nothing));
+    }
+    fn ids(context: &Context) -> Vec<EffectId> {
+        context.effects.iter().map(|effect| effect.id).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_said_at_once() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        for (with, problem) in [
+            (to("hq/nobody", "lock"), "unknown-device"),
+            (to("group:nobody", "lock"), "unknown-device"),
+            (to("hq/door-1", "explode"), "unknown-command"),
+            (to("hq/door-3", "unlock"), "device-offline"),
+            (r#"{"target":"hq/door-1","command":"lock","ack":{"within":"soon"}}"#.into(), "validation"),
+            (r#"{"target":"hq/door-1","command":"lock","ack":{"mode":"most"}}"#.into(), "validation"),
+            (r#"{"target":"hq/door-1","command":"lock","expires":"PT0S"}"#.into(), "timeout"),
+            ("{}".into(), "validation"),
+        ] {
+            assert_eq!(done(call(&mut context, "i", "device.command", &with)), problem, "{with}");
+        }
+        assert!(context.effects.is_empty());
+        assert_eq!(done(call(&mut context, "i", "device.explode", "{}")), "configuration");
+        assert_eq!(done(call(&mut context, "i", "device.read", r#"{"target":"hq/door-1","property":"x"}"#)), "unknown-property");
+    }
+
+    #[test]
+    fn a_group_waits_for_all_and_names_who_failed() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        assert_eq!(done(call(&mut context, "i", "device.command", &to("group:doors", "blink"))), "waits for effect");
+        let asked = ids(&context);
+        answer(&mut context, asked[0], "1");
+        answer(&mut context, asked[2], "3");
+        assert!(context.wakes.is_empty());
+        answer(&mut context, asked[1], "2");
+        let one = |number: u32| format!(r#""hq/door-{number}":{{"at":"{number}","detail":"{number}","status":"done"}}"#);
+        let all = format!(r#"{{"at":"3","detail":{{{},{},{}}},"status":"done"}}"#, one(1), one(2), one(3));
+        assert_eq!(woken(&mut context), [("i".to_owned(), all)]);
+        // door-3 is away: an opening of the group fails, but only when the others have answered.
+        assert_eq!(done(call(&mut context, "i", "device.command", &to("group:doors", "stayOpen"))), "waits for effect");
+        let failed = Outcome::Failed { problem: Problem::own("refused", 409, "jammed") };
+        for effect in &ids(&context)[3..] {
+            assert!(context.wakes.is_empty());
+            effect_done(&mut context, *effect, &failed, NodeId(1)).unwrap();
+        }
+        let (_, result) = context.wakes.pop_front().unwrap();
+        let detail = result.unwrap_err().detail.unwrap();
+        assert!(detail.starts_with("3 of 3 failed: hq/door-1: jammed; hq/door-2: jammed; hq/door-3: "), "{detail}");
+        assert!(context.state.desk.group_calls.is_empty());
+    }
+
+    #[test]
+    fn a_group_with_mode_one_ends_at_the_first_success_and_the_others_go_on() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        let with = r#"{"target":"group:doors","command":"lock","ack":{"mode":"one"}}"#;
+        assert_eq!(done(call(&mut context, "i", "device.command", with)), "waits for effect");
+        let asked = ids(&context);
+        let failed = Outcome::Failed { problem: Problem::own("refused", 409, "jammed") };
+        effect_done(&mut context, asked[0], &failed, NodeId(1)).unwrap();
+        assert!(context.wakes.is_empty());
+        answer(&mut context, asked[1], "2");
+        assert_eq!(woken(&mut context), [("i".to_owned(), r#"{"at":"2","detail":"2","status":"done"}"#.to_owned())]);
+        assert_eq!(context.state.effects.values().map(|effect| &effect.owner).collect::<Vec<_>>(), [&Owner::Nobody]);
+        answer(&mut context, asked[2], "3");
+        assert!(context.wakes.is_empty());
+    }
+
+    #[test]
+    fn withdrawing_a_group_call_takes_its_members_back() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        call(&mut context, "i", "device.command", &to("group:doors", "lock"));
+        call(&mut context, "other", "device.command", &to("hq/door-1", "lock"));
+        withdraw(&mut context, &crate::engine::fixture::owner("i"));
+        assert_eq!(context.state.effects.len(), 1);
+        assert_eq!(context.state.timers.len(), 1);
+        assert!(context.state.desk.group_calls.is_empty() && context.wakes.is_empty());
+    }
+
+    #[test]
+    fn fire_opens_against_lockdown_and_no_lock_comes_late() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        let visit = |context: &mut Context, device: &str, command: &str| done(call(context, "i", "device.command", &to(device, command)));
+        assert_eq!(visit(&mut context, "hq/door-1", "lockdown"), "waits for effect");
+        assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused");
+        assert_eq!(visit(&mut context, "hq/door-1", "resumeSchedule"), "waits for effect");
+        assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused", "a normal flow cannot end a lockdown by resuming");
+        let fire = |context: &mut Context, command: &str| done(call_of(context, "fire", "f", "device.command", &to("hq/door-1", command)));
+        assert_eq!(fire(&mut context, "stayOpen"), "waits for effect");
+        assert_eq!(woken(&mut context), [("i".to_owned(), "refused".to_owned())], "the lockdown that was not answered yet");
+        assert_eq!(visit(&mut context, "hq/door-1", "lock"), "refused");
+        assert_eq!(fire(&mut context, "resumeSchedule"), "waits for effect");
+        assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused", "the lockdown is still there");
+        assert_eq!(visit(&mut context, "hq/door-1", "endLockdown"), "waits for effect");
+        assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "waits for effect");
+    }
+}
