@@ -84,8 +84,17 @@ fn invalid<T>(message: impl AsRef<str>) -> Result<T, Rejection> {
     Err(Rejection::new("invalid", message))
 }
 
-fn check_flow(_state: &State, _document: &Value) -> Result<Arc<Plan>, Rejection> {
-    invalid("this build cannot compile flows")
+fn check_flow(state: &State, document: &Value) -> Result<Arc<Plan>, Rejection> {
+    let plan = Plan::compile(document).map_err(|findings| {
+        let lines: Vec<String> = findings.iter().filter(|finding| finding.is_error()).map(ToString::to_string).collect();
+        Rejection::new("invalid", lines.join("; "))
+    })?;
+    match state.flows.get(&plan.key) {
+        Some(there) if there.hash != plan.hash => {
+            Err(Rejection::new("conflict", "another content is deployed under this version; give it a new version"))
+        }
+        _ => Ok(Arc::new(plan)),
+    }
 }
 
 fn check_device(state: &State, declared: &Declared, device: &Device) -> Result<(), Rejection> {
@@ -266,12 +275,18 @@ fn detail(resource: &Resource, plans: &Plans) -> Value {
 mod tests {
     use super::*;
     use crate::engine::fixture::{audited, building, call, done, woken};
-    use crate::resource::Unit;
+    use crate::resource::{FlowDocument, Unit};
     use crate::time::Timestamp;
 
     fn pool(units: &[&str]) -> Resource {
         let units = units.iter().map(|name| Unit { name: (*name).into(), attributes: BTreeMap::new() }).collect();
         Resource::Pool(Pool { name: "parking".into(), units })
+    }
+    fn flow(version: &str, hours: u32) -> Resource {
+        let text = format!(
+            r#"{{"document":{{"dsl":"1.0.3","namespace":"test","name":"nap","version":"{version}"}},"do":[{{"sleep":{{"wait":{{"hours":{hours}}}}}}}]}}"#
+        );
+        Resource::Flow(FlowDocument { document: Value::from_json(&text).unwrap() })
     }
     fn device(id: &str, profile: &str, opens: Option<&str>) -> Resource {
         Resource::Device(Device {
@@ -317,6 +332,20 @@ mod tests {
         assert_eq!(apply(&mut context, &good), Ok(Vec::new()));
         assert_eq!(audited(&context).len(), 4);
         assert!(context.state.outbox.items.iter().all(|item| !item.event.data.to_json().contains("argon2")));
+    }
+
+    #[test]
+    fn a_flow_version_keeps_its_content_and_the_newest_is_enabled() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        assert_eq!(apply(&mut context, &[flow("1.10.0", 1)]), Ok(vec!["flow test/nap:1.10.0".into()]));
+        assert_eq!(apply(&mut context, &[flow("1.10.0", 1), flow("1.9.0", 1)]), Ok(vec!["flow test/nap:1.9.0".into()]));
+        let conflict = apply(&mut context, &[flow("1.10.0", 2)]);
+        assert!(conflict.as_ref().is_err_and(|error| error.starts_with("conflict: flow test/nap:1.10.0: another content")), "{conflict:?}");
+        let enabled: Vec<(&str, bool)> = context.state.flows.iter().map(|(key, flow)| (&*key.version, flow.enabled)).collect();
+        assert_eq!(enabled, [("1.10.0", true), ("1.9.0", false)]);
+        let broken = Resource::Flow(FlowDocument { document: Value::from_json(r#"{"document":{}}"#).unwrap() });
+        assert!(apply(&mut context, &[broken]).is_err_and(|error| error.starts_with("invalid: ")));
     }
 
     #[test]

@@ -114,3 +114,28 @@ const STAGES: [&str; 3] = ["transported", "accepted", "done"];
 fn stage_rank(status: &str) -> usize {
     STAGES.iter().position(|stage| *stage == status).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::{decode, encode};
+    use crate::engine::fixture::{building, call, call_of, done};
+    use crate::engine::{Context, State};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn what_the_desk_holds_survives_a_snapshot() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        let waits = "waits for effect";
+        assert_eq!(done(call(&mut context, "i", "device.command", r#"{"target":"group:doors","command":"blink"}"#)), waits);
+        assert_eq!(done(call_of(&mut context, "fire", "f", "device.command", r#"{"target":"hq/door-1","command":"stayOpen"}"#)), waits);
+        let unlock = r#"{"target":"hq/door-2","command":"unlock","dedupe":"k"}"#;
+        assert_eq!(done(call(&mut context, "j", "device.command", unlock)), waits);
+        assert_eq!(done(call(&mut context, "k", "device.command", unlock)), waits);
+        let desk = state.desk.clone();
+        assert_eq!((desk.group_calls.len(), desk.holds.len(), desk.recent.len()), (1, 1, 1));
+        let back: State = decode(&encode(&state)).unwrap();
+        assert_eq!(back.desk, desk);
+        assert_eq!(back.digest(), state.digest());
+    }
+}

@@ -188,7 +188,8 @@ fn check_form(form: &Value, answers: &Value) -> Result<(), String> {
     let short = fields.values().all(|kind| matches!(kind.as_str(), Some("boolean" | "string" | "number" | "integer" | "object" | "array")));
     // `{type: object}` alone is a schema, not a field named `type`.
     if !short || form.get("type").and_then(Value::as_str) == Some("object") && fields.len() == 1 {
-        return Ok(());
+        return crate::schema::validate(form, answers)
+            .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     }
     for (name, kind) in fields {
         let kind = kind.as_str().unwrap_or_default();
