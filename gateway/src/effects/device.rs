@@ -4,15 +4,16 @@
 //! Accepted, transported and completed are told apart: the output says which one it is, never more.
 
 use super::acks::Waiter;
-use super::clock::wall_now;
+use super::clock::{group_now, wall_now};
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
 use spalla_broker::message::{Message, Qos};
-use spalla_shared::device::{self, Ack, AckStatus, Confirm, Format};
+use spalla_shared::device::{self, Ack, AckStatus, CommandSpec, Confirm, Format, OPENING_EXPIRY_MAX_MS};
 use spalla_shared::engine::effect::DeviceStage;
 use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Outcome, Problem};
 use spalla_shared::id::DeviceId;
+use spalla_shared::time::Timestamp;
 use spalla_shared::topic::DeviceTopic;
 use spalla_shared::value::Value;
 use std::time::Duration;
@@ -30,12 +31,36 @@ const PROPOSE_AGAIN: Duration = Duration::from_millis(50);
 
 /// One device command to carry out.
 pub(super) struct Order<'a> {
-    pub effect: &'a Effect,
-    pub device: &'a DeviceId,
-    pub command: &'a str,
-    pub args: &'a Value,
-    pub stage: DeviceStage,
-    pub until: Instant,
+    effect: &'a Effect,
+    device: &'a DeviceId,
+    command: &'a str,
+    args: &'a Value,
+    stage: DeviceStage,
+    /// When the answer must be there.
+    until: Instant,
+    /// When nothing is sent any more: an opening may be answered longer than it may be sent.
+    expires_at: Timestamp,
+    send_until: Instant,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(
+        executors: &Executors,
+        effect: &'a Effect,
+        device: &'a DeviceId,
+        command: &'a str,
+        args: &'a Value,
+        stage: DeviceStage,
+        until: Instant,
+    ) -> Self {
+        let mut expires_at = effect.deadline;
+        if effect.class == EffectClass::Opening {
+            let expiry_ms = with_spec(executors, device, command, |spec| spec.expiry_ms()).unwrap_or(OPENING_EXPIRY_MAX_MS);
+            expires_at = expires_at.min(effect.issued_at.plus(expiry_ms.min(OPENING_EXPIRY_MAX_MS)));
+        }
+        let left = Duration::from_millis(expires_at.since(group_now(&executors.group)));
+        Self { effect, device, command, args, stage, until, expires_at, send_until: until.min(Instant::now() + left) }
+    }
 }
 
 pub(super) async fn run(executors: &Executors, order: Order<'_>) -> Option<Outcome> {
@@ -95,7 +120,7 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
 /// Asks the log for the one attempt.
 async fn propose_attempt(executors: &Executors, order: &Order<'_>) -> Attempt {
     let node = executors.options.node;
-    while Instant::now() < order.until {
+    while Instant::now() < order.send_until {
         match executors.group.propose(Command::EffectAttempt { effect: order.effect.id, node }).await {
             Ok(receipt) => {
                 return match receipt.reply {
@@ -103,14 +128,15 @@ async fn propose_attempt(executors: &Executors, order: &Order<'_>) -> Attempt {
                     Ok(_) => {
                         // An earlier proposal of ours may have been granted while its answer was lost.
                         let mut applied = executors.group.applied();
-                        let seen = timeout_at(order.until, applied.wait_for(|applied| *applied >= receipt.index)).await;
+                        let seen = timeout_at(order.send_until, applied.wait_for(|applied| *applied >= receipt.index)).await;
                         if !matches!(seen, Ok(Ok(_))) {
                             return Attempt::Gone;
                         }
                         let current = executors.group.state().read().effects.get(&order.effect.id).cloned();
                         match current {
-                            Some(effect) => whose_attempt(executors, &effect),
-                            None => Attempt::Gone,
+                            Some(effect) if effect.attempt.is_some() => whose_attempt(executors, &effect),
+                            // Refused for another reason: expired, or the device is elsewhere by now.
+                            _ => Attempt::Gone,
                         }
                     }
                     Err(_) => Attempt::Gone,
@@ -136,7 +162,7 @@ fn whose_attempt(executors: &Executors, effect: &Effect) -> Attempt {
 /// Gives an opening command to the link. Tries again only where nothing of it can have left, and never past the deadline.
 async fn hand_over(executors: &Executors, order: &Order<'_>) -> Result<(), DeliverFailure> {
     loop {
-        if Instant::now() >= order.until {
+        if Instant::now() >= order.send_until || !executors.is_open(order.effect.id) {
             return Err(DeliverFailure::Expired);
         }
         match executors.link.deliver(order.device, message(executors, order)).await {
@@ -153,7 +179,8 @@ async fn repeat(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -
     let mut last = DeliverFailure::Expired;
     let mut progress = Progress::default();
     let mut sends = 0;
-    while Instant::now() < order.until {
+    // Cancelled meanwhile: a withdrawn command is not sent again.
+    while Instant::now() < order.until && executors.is_open(order.effect.id) {
         sends += 1;
         let until = if sends < SENDS_MAX { order.until.min(Instant::now() + pause) } else { order.until };
         let send = executors.link.deliver(order.device, message(executors, order));
@@ -255,9 +282,13 @@ async fn confirm_without_ack(executors: &Executors, order: &Order<'_>) -> Option
 }
 
 fn confirm_spec(executors: &Executors, order: &Order<'_>) -> Option<Confirm> {
+    with_spec(executors, order.device, order.command, |spec| spec.confirm.clone()).flatten()
+}
+
+fn with_spec<T>(executors: &Executors, device: &DeviceId, command: &str, pick: impl FnOnce(&CommandSpec) -> T) -> Option<T> {
     let state = executors.group.state().read();
-    let profile = state.profiles.get(&state.devices.get(order.device)?.device.profile)?;
-    profile.command(order.command)?.confirm.clone()
+    let profile = state.profiles.get(&state.devices.get(device)?.device.profile)?;
+    profile.command(command).map(pick)
 }
 
 /// Whether the property takes the value within its time, seen since the command was issued.
@@ -282,12 +313,12 @@ fn message(executors: &Executors, order: &Order<'_>) -> Message {
         name: order.command.to_owned(),
         args: order.args.clone(),
         issued_at: order.effect.issued_at,
-        expires_at: order.effect.deadline,
+        expires_at: order.expires_at,
     };
     let format = executors.telemetry.format(order.device).unwrap_or(Format::Json);
     // On this gateway's own clock, which may run beside the leader's.
-    let left = order.until.saturating_duration_since(Instant::now());
-    let expires_at = wall_now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).min(order.effect.deadline);
+    let left = order.send_until.saturating_duration_since(Instant::now());
+    let expires_at = wall_now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).min(order.expires_at);
     Message {
         topic: DeviceTopic::Command(order.device.clone()).to_string(),
         payload: format.write(&command).into(),

@@ -4,9 +4,10 @@
 use super::executors::Executors;
 use super::report::report;
 use spalla_shared::engine::effect::Place;
-use spalla_shared::engine::{Effect, EffectClass, Request};
+use spalla_shared::engine::{Effect, EffectClass, Request, State};
 use spalla_shared::id::EffectId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,12 +50,23 @@ impl Lane {
     }
 }
 
+/// With thousands of effects open, each applied entry must cost only what is new in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    New,
+    All,
+}
+
 pub struct Dispatcher {
     executors: Arc<Executors>,
     lanes: Lanes,
     running: BTreeMap<EffectId, Running>,
     /// Answered, and not yet gone from the local state.
     answered: BTreeSet<EffectId>,
+    /// Looked at again with every change: their device is away, their lane is full, or they rest.
+    waiting: BTreeSet<EffectId>,
+    /// The newest that was looked at. Those before it were seen to be another gateway's, until the next look at all.
+    newest: Option<EffectId>,
     /// Left alone until then.
     resting: BTreeMap<EffectId, Instant>,
     tasks: JoinSet<bool>,
@@ -75,6 +87,8 @@ impl Dispatcher {
             lanes,
             running: BTreeMap::new(),
             answered: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            newest: None,
             resting: BTreeMap::new(),
             tasks: JoinSet::new(),
             by_task: BTreeMap::new(),
@@ -88,69 +102,99 @@ impl Dispatcher {
         let mut leadership = group.leadership();
         let mut tick = tokio::time::interval(LOOK_AGAIN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = Look::All;
         loop {
             applied.borrow_and_update();
             let leads = leadership.borrow_and_update().is_self;
-            self.look(leads);
-            tokio::select! {
-                changed = applied.changed() => if changed.is_err() { return },
-                changed = leadership.changed() => if changed.is_err() { return },
+            self.look(leads, look);
+            look = tokio::select! {
+                changed = applied.changed() => {
+                    if changed.is_err() { return }
+                    Look::New
+                }
+                changed = leadership.changed() => {
+                    if changed.is_err() { return }
+                    Look::All
+                }
                 Some(ended) = self.tasks.join_next_with_id() => {
                     self.ended(ended);
                     // All that ended by now: one look is enough for them.
                     while let Some(ended) = self.tasks.try_join_next_with_id() {
                         self.ended(ended);
                     }
+                    Look::New
                 }
-                _ = tick.tick() => {}
-            }
+                _ = tick.tick() => Look::All,
+            };
         }
     }
 
-    fn look(&mut self, leads: bool) {
+    fn look(&mut self, leads: bool, look: Look) {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
         let mut start = Vec::new();
+        let group = self.executors.group.clone();
         {
-            let state = self.executors.group.state().read();
+            let state = group.state().read();
             let (node, boot) = (self.executors.options.node, self.executors.options.boot);
             // Until the log knows of this start, an attempt would be recorded under an earlier one.
             let known = state.nodes.get(&node).is_some_and(|known| known.boot == boot);
-            self.running.retain(|id, running| {
-                let ours = state.effects.get(id).is_some_and(|effect| match effect.place(&state) {
-                    _ if running.answering.load(Ordering::Relaxed) => true,
-                    Place::Leader => leads,
-                    Place::Node(at) => at == node,
-                    // A device that is away for a moment may still answer.
-                    Place::Nowhere => true,
-                });
-                if !ours {
-                    running.abort.abort();
-                }
-                ours
-            });
-            self.answered.retain(|id| state.effects.contains_key(id));
-            self.executors.forget_published(|id| state.effects.contains_key(id));
+            if look == Look::All {
+                self.let_go(&state, leads);
+                self.waiting.clear();
+                self.newest = None;
+            }
+            let waiting = std::mem::take(&mut self.waiting);
+            let new = (self.newest.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
             let mut free = self.free();
-            for (id, effect) in &state.effects {
-                if self.running.contains_key(id) || self.answered.contains(id) || self.resting.contains_key(id) {
+            for (id, effect) in waiting.iter().filter_map(|id| state.effects.get_key_value(id)).chain(state.effects.range(new)) {
+                if self.running.contains_key(id) || self.answered.contains(id) {
                     continue;
                 }
-                let ours = match effect.place(&state) {
-                    Place::Leader => leads,
-                    Place::Node(at) => at == node && known,
-                    Place::Nowhere => false,
+                let attempted_by = effect.attempt.as_ref().map(|attempt| attempt.node);
+                let ours = match (attempted_by, effect.place(&state)) {
+                    // Only who made the one attempt can say what came of it.
+                    (Some(by), _) => by == node && known,
+                    (None, Place::Leader) => leads,
+                    (None, Place::Node(at)) => at == node && known,
+                    (None, Place::Nowhere) => {
+                        self.waiting.insert(*id);
+                        continue;
+                    }
                 };
                 let places = free.entry(Lane::of(effect)).or_default();
-                if ours && *places > 0 {
+                if ours && *places > 0 && !self.resting.contains_key(id) {
                     *places -= 1;
                     start.push(effect.clone());
+                } else if ours {
+                    self.waiting.insert(*id);
                 }
             }
+            self.newest = state.effects.last_key_value().map(|(id, _)| *id).max(self.newest);
         }
         for effect in start {
             self.start(effect);
         }
+    }
+
+    /// Ends what is no longer open or no longer ours, and forgets what left the state.
+    fn let_go(&mut self, state: &State, leads: bool) {
+        let node = self.executors.options.node;
+        self.running.retain(|id, running| {
+            let ours = state.effects.get(id).is_some_and(|effect| match effect.place(state) {
+                _ if running.answering.load(Ordering::Relaxed) || effect.attempt.as_ref().is_some_and(|by| by.node == node) => true,
+                Place::Leader => leads,
+                Place::Node(at) => at == node,
+                // A device that is away for a moment may still answer.
+                Place::Nowhere => true,
+            });
+            if !ours {
+                running.abort.abort();
+            }
+            ours
+        });
+        self.answered.retain(|id| state.effects.contains_key(id));
+        self.executors.forget_published(|id| state.effects.contains_key(id));
     }
 
     fn free(&self) -> BTreeMap<Lane, usize> {

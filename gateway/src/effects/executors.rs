@@ -72,7 +72,7 @@ impl Executors {
         let until = self.until(effect)?;
         Some(match &effect.request {
             Request::Device { device, command, args, until: stage } => {
-                let order = device::Order { effect, device, command, args, stage: *stage, until };
+                let order = device::Order::new(self, effect, device, command, args, *stage, until);
                 return device::run(self, order).await;
             }
             Request::ReadDevice { device, property, max_age_ms } => {
@@ -115,6 +115,11 @@ impl Executors {
             let left = Duration::from_millis(left);
             Instant::now() + left - ANSWER_MARGIN.min(left / 10)
         })
+    }
+
+    /// Whether `effect` still waits for an answer, as far as this gateway knows.
+    pub(super) fn is_open(&self, effect: EffectId) -> bool {
+        self.group.state().read().effects.contains_key(&effect)
     }
 
     /// Notes that an opening command goes out now; `false` where it went out before.

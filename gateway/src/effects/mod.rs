@@ -10,6 +10,7 @@
 //! ```
 
 mod acks;
+mod announce;
 pub mod clock;
 pub mod credential;
 mod device;
@@ -26,6 +27,7 @@ mod sheet;
 pub(crate) mod test_support;
 
 pub use acks::{Acks, Waiter};
+pub use announce::announce;
 pub use dispatcher::{Dispatcher, Lanes};
 pub use executors::{ExecutorOptions, Executors};
 pub use http::HttpClient;

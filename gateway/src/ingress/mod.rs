@@ -148,7 +148,7 @@ impl Ingress {
             Some(_) => {}
             None => {
                 count(&self.counters.over_rate);
-                return Verdict::Refuse("this device sends more events than one device may");
+                return not_now(qos, "this device sends more events than one device may");
             }
         }
         for group in wanting {
@@ -167,11 +167,7 @@ impl Ingress {
                 Err(error) => {
                     count(&self.counters.events_not_now);
                     tracing::debug!(%device, kind = %event.kind, %error, "event could not be committed");
-                    // Without acknowledgement nothing tells the client to send it again.
-                    return match qos {
-                        Qos::AtMostOnce => Verdict::Refuse("the event could not be committed"),
-                        _ => Verdict::NotNow("the event could not be committed; send it again"),
-                    };
+                    return not_now(qos, "the event could not be committed; send it again");
                 }
             }
         }
@@ -301,6 +297,14 @@ impl Ingress {
 
 /// Nobody but the gateway reads what devices publish: no subscriber to route to.
 const TAKEN: Verdict = Verdict::Accept { route: false };
+
+/// Only a client that waits for an acknowledgement sends again.
+fn not_now(qos: Qos, reason: &'static str) -> Verdict {
+    match qos {
+        Qos::AtMostOnce => Verdict::Refuse(reason),
+        Qos::AtLeastOnce | Qos::ExactlyOnce => Verdict::NotNow(reason),
+    }
+}
 
 /// Whether a deployed flow may take `event`. What a device reports as an event is admitted, a mere reading is not.
 fn wants(_group: &GroupRef, event: &Event) -> bool {

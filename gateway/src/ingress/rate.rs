@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Commands per second that one device may cause for long.
-pub const RATE_PER_S: f64 = 50.0;
+pub const RATE_PER_S: f64 = 200.0;
 /// And in one burst: a gate at the end of a shift, or a spool that empties.
-pub const BURST: f64 = 200.0;
+pub const BURST: f64 = 1_000.0;
 /// Buckets kept. A full bucket carries nothing and may be forgotten.
 const BUCKETS_MAX: usize = 20_000;
 
@@ -64,7 +64,7 @@ mod tests {
         }
         assert_eq!(limit.take(&device, now, Duration::ZERO), None);
         assert_eq!(limit.take(&other, now, Duration::ZERO), Some(Duration::ZERO), "one device does not spend another's");
-        assert_eq!(limit.take(&device, now, Duration::from_secs(1)), Some(Duration::from_millis(20)));
+        assert_eq!(limit.take(&device, now, Duration::from_secs(1)), Some(Duration::from_millis(5)));
         assert_eq!(limit.take(&device, now + Duration::from_secs(1), Duration::ZERO), Some(Duration::ZERO));
     }
 }
