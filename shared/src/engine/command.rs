@@ -140,8 +140,9 @@ pub enum UplinkCommand {
 /// What the proposer hears.
 pub type Reply = Result<Accepted, Rejection>;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Accepted {
+    #[default]
     Nothing,
     /// An equal key was there before; nothing changed.
     Duplicate,
@@ -166,12 +167,6 @@ pub enum Accepted {
     Flow {
         key: FlowKey,
     },
-}
-
-impl Default for Accepted {
-    fn default() -> Self {
-        Self::Nothing
-    }
 }
 
 /// A command that changed nothing, and why. `code` is stable: `not-found`, `conflict`, `invalid`, `forbidden`, `late`, `unknown-effect`, `limit`.

@@ -7,6 +7,7 @@ use super::effect::Owner;
 use super::function::device::{self, Ask};
 use super::outbox::{self, OutboxClass};
 use super::precedence::Priority;
+use super::state::State;
 use super::whereabouts;
 use crate::device::{Bound, CommandClass, Profile};
 use crate::event::Event;
@@ -26,7 +27,7 @@ const OPENING_NAMES: [&str; 2] = ["open", "unlock"];
 
 /// Looks at an event that the log took: alarms go to the cloud, passages to the whereabouts, presentations to a decision.
 pub fn event(context: &mut Context, event: &Event, historical: bool) {
-    if is_alarm(context, event) {
+    if is_alarm(context.state, event) {
         outbox::push(context, OutboxClass::Alarm, event.clone());
     }
     match &*event.kind {
@@ -42,10 +43,15 @@ pub fn source_device(event: &Event) -> Option<DeviceId> {
     Some(DeviceId::of(&SiteId::new(site), name))
 }
 
-fn is_alarm(context: &Context, event: &Event) -> bool {
+/// Whether [`event`] does anything with it: the log must carry it though no flow listens.
+pub fn hears(state: &State, event: &Event) -> bool {
+    matches!(&*event.kind, PRESENTED | PASSED) || is_alarm(state, event)
+}
+
+fn is_alarm(state: &State, event: &Event) -> bool {
     let Some(name) = event.kind.strip_prefix("spalla.device.") else { return false };
-    let device = source_device(event).and_then(|device| context.state.devices.get(&device));
-    let profile = device.and_then(|device| context.state.profiles.get(&device.device.profile));
+    let device = source_device(event).and_then(|device| state.devices.get(&device));
+    let profile = device.and_then(|device| state.profiles.get(&device.device.profile));
     profile
         .is_some_and(|profile| profile.capabilities.iter().any(|capability| capability.events.get(name).is_some_and(|event| event.alarm)))
 }

@@ -2,10 +2,12 @@
 //! Synchronous, total, and the same on every replica, build and CPU.
 
 pub mod access;
+mod apply;
 pub mod attachment;
 pub mod audit;
 pub mod command;
 pub mod context;
+pub mod correlation;
 pub mod dedupe;
 pub mod deploy;
 pub mod desk;
@@ -16,12 +18,20 @@ pub mod effect_end;
 mod fixture;
 pub mod function;
 pub mod instance;
+pub mod interest;
+mod interpreter;
+mod lifecycle;
+mod operator;
 pub mod outbox;
 pub mod pool;
 pub mod precedence;
 pub mod problem;
 pub mod record;
+mod retry;
+pub mod schedule;
 pub mod state;
+mod task;
+pub mod timer;
 pub mod whereabouts;
 pub mod work_item;
 
@@ -44,6 +54,5 @@ pub struct Applied {
 
 /// Applies one committed entry. Never panics, never fails: what is refused is said in the reply.
 pub fn apply(state: &mut State, entry: &Entry) -> Applied {
-    let _ = (state, entry);
-    Applied { reply: Ok(Accepted::Nothing), effects: Vec::new(), records: Vec::new() }
+    apply::apply(state, entry)
 }

@@ -1,14 +1,16 @@
 //! The replicated state of one group. Ordered, in memory; serialised for snapshots.
 //!
-//! Plans (parsed flows) are not stored: `State::restore` builds them again.
+//! Plans (parsed flows) are not stored: `State::rebuild_plans` builds them again.
 
 use super::access::{Credential, Grant};
 use super::audit::AuditChain;
 use super::desk::Desk;
 use super::effect::{Effect, Owner};
 use super::instance::Instance;
+use super::interest::Interests;
 use super::outbox::Outbox;
 use super::pool::PoolState;
+use super::schedule::Gathering;
 use super::whereabouts::Present;
 use super::work_item::WorkItem;
 use crate::device::Profile;
@@ -39,6 +41,9 @@ pub struct State {
     /// Parsed flows by key; not stored.
     #[serde(skip)]
     pub plans: BTreeMap<FlowKey, Arc<Plan>>,
+    /// What deployed flows listen to, by event type; derived from `plans`, not stored.
+    #[serde(skip)]
+    pub interests: Arc<Interests>,
     pub profiles: BTreeMap<Arc<str>, Arc<Profile>>,
     pub devices: BTreeMap<DeviceId, DeviceState>,
     pub areas: BTreeMap<Arc<str>, Area>,
@@ -58,6 +63,10 @@ pub struct State {
     pub presence: BTreeMap<Arc<str>, Present>,
     /// Instances that yielded, in order.
     pub ready: Vec<(InstanceId, u32)>,
+    /// Tokens that listen, by event type (`""`: any type): (instance, token, subscription).
+    pub listeners: BTreeMap<Arc<str>, BTreeSet<(InstanceId, u32, u32)>>,
+    /// Events that a `schedule.on.all` has so far.
+    pub gatherings: BTreeMap<FlowKey, Vec<Gathering>>,
     /// Events that came before their `listen`, with the instant at which they lapse.
     pub early_events: Vec<EarlyEvent>,
     /// Dedupe keys (`start:…`, `event:source␟id`, `work:…`) with the instant at which they lapse, and the instance a start gave.
@@ -137,6 +146,10 @@ pub enum TimerWhat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EarlyEvent {
     pub event: Event,
+    /// Log index it came with: an instance that started later does not see it.
+    pub index: u64,
+    /// Each takes it once.
+    pub taken_by: BTreeSet<InstanceId>,
     pub lapses_at: Timestamp,
 }
 
@@ -171,6 +184,7 @@ impl State {
             nodes: BTreeMap::new(),
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
+            interests: Arc::default(),
             profiles: BTreeMap::new(),
             devices: BTreeMap::new(),
             areas: BTreeMap::new(),
@@ -185,12 +199,29 @@ impl State {
             desk: Desk::default(),
             presence: BTreeMap::new(),
             ready: Vec::new(),
+            listeners: BTreeMap::new(),
+            gatherings: BTreeMap::new(),
             early_events: Vec::new(),
             seen: BTreeMap::new(),
             outbox: Outbox::default(),
             audit: AuditChain::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Builds plans and interests again from the stored flows: after a snapshot was read. The error names the flow that no longer compiles.
+    pub fn rebuild_plans(&mut self) -> Result<(), String> {
+        let mut plans = BTreeMap::new();
+        for (key, flow) in &self.flows {
+            let plan = Plan::compile(&flow.document).map_err(|found| {
+                let first = found.first().map(ToString::to_string).unwrap_or_default();
+                format!("{key}: {first}")
+            })?;
+            plans.insert(key.clone(), Arc::new(plan));
+        }
+        self.plans = plans;
+        super::schedule::refresh_interests(self);
+        Ok(())
     }
 
     /// When the next timer is due: what the leader's clock waits for.

@@ -1,0 +1,252 @@
+//! Events find who waits for them: listening tokens first, then schedules, then the store of early events.
+
+use super::command::{Accepted, Rejection, Reply};
+use super::dedupe;
+use super::function;
+use super::instance::{Frame, Listening, Work};
+use super::interest::{filters_of, holds, matches_static};
+use super::interpreter::{Cursor, Interpreter};
+use super::state::{EarlyEvent, State};
+use crate::event::{DATA_SIZE_MAX, Event};
+use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, TaskId, TaskKind, Until};
+use crate::id::{Actor, InstanceId};
+use crate::value::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use super::interest::wants;
+
+/// Early events kept; past it the oldest go, counted as lapsed. With payloads at their bound it is 128 MiB.
+pub const EARLY_EVENTS_MAX: usize = 2_000;
+
+/// Static verdicts per filter (then those of `until`), shared by all tokens that listen with one task.
+type Verdicts = BTreeMap<(FlowKey, TaskId), Arc<[bool]>>;
+
+impl Interpreter<'_, '_> {
+    /// `Command::Event`. Refused: `limit` (too large).
+    pub fn event(&mut self, event: &Event, historical: bool) -> Reply {
+        if event.data.size() > DATA_SIZE_MAX {
+            return Err(Rejection::new("limit", format!("event data of more than {DATA_SIZE_MAX} bytes")));
+        }
+        if !dedupe::first_time(self.context, dedupe::event_key(event)) {
+            self.context.state.counters.duplicate_events += 1;
+            return Ok(Accepted::Duplicate);
+        }
+        function::access_event(self.context, event, historical);
+        if historical {
+            self.context.audit(Actor::system(), "event.late", &*event.source, event.to_value());
+        }
+        self.taken.clear();
+        self.deliver(event, !historical);
+        self.settle();
+        Ok(Accepted::Event { taken_by: u32::try_from(self.taken.len()).unwrap_or(u32::MAX) })
+    }
+
+    /// Hands the event round. `starts`: schedules take it as well; an event that comes late starts nothing.
+    pub fn deliver(&mut self, event: &Event, starts: bool) {
+        let Some(keep_ms) = self.context.state.interests.clone().keep_ms(&mut self.budgets, event) else { return };
+        let mut taken_by = self.offer_all(event);
+        if starts {
+            taken_by.extend(self.start_scheduled(event));
+        }
+        self.taken.extend(taken_by.iter().cloned());
+        if keep_ms > 0 {
+            self.keep(event, keep_ms, taken_by);
+        }
+    }
+
+    fn offer_all(&mut self, event: &Event) -> BTreeSet<InstanceId> {
+        let attributes = event.to_value();
+        let listeners = &self.context.state.listeners;
+        let waiting: BTreeSet<(InstanceId, u32, u32)> =
+            [&*event.kind, ""].into_iter().filter_map(|kind| listeners.get(kind)).flatten().cloned().collect();
+        let mut verdicts = Verdicts::new();
+        let mut taken_by = BTreeSet::new();
+        for (id, number, subscription) in waiting {
+            if self.offer(&id, number, subscription, &attributes, &mut verdicts) {
+                taken_by.insert(id);
+            }
+        }
+        taken_by
+    }
+
+    /// Early events for a token that has just begun to listen, in log order.
+    pub fn offer_early(&mut self, id: &InstanceId, number: u32, subscription: u32) {
+        let (now, Some(from)) = (self.context.now, self.instance(id).map(|instance| instance.events_from)) else { return };
+        let early = std::mem::take(&mut self.context.state.early_events);
+        let mut kept = Vec::with_capacity(early.len());
+        for mut candidate in early {
+            let open = candidate.index >= from && now < candidate.lapses_at && !candidate.taken_by.contains(id);
+            // Most stored events are for others: their type is looked at before anything is built.
+            if open && self.listens_to(id, number, subscription, &candidate.event.kind) {
+                let attributes = candidate.event.to_value();
+                if self.offer(id, number, subscription, &attributes, &mut Verdicts::new()) {
+                    candidate.taken_by.insert(id.clone());
+                }
+            }
+            kept.push(candidate);
+        }
+        self.context.state.early_events = kept;
+    }
+
+    fn listens_to(&self, id: &InstanceId, number: u32, subscription: u32, kind: &str) -> bool {
+        let entry = (id.clone(), number, subscription);
+        [kind, ""].into_iter().any(|kind| self.context.state.listeners.get(kind).is_some_and(|set| set.contains(&entry)))
+    }
+
+    fn keep(&mut self, event: &Event, keep_ms: u64, taken_by: BTreeSet<InstanceId>) {
+        let (now, index) = (self.context.now, self.context.index);
+        let state = &mut *self.context.state;
+        if state.early_events.len() >= EARLY_EVENTS_MAX {
+            sweep_early(state, now);
+        }
+        if state.early_events.len() >= EARLY_EVENTS_MAX {
+            // A batch at a time: dropping from the front moves all that is behind.
+            state.early_events.drain(..EARLY_EVENTS_MAX / 10);
+            state.counters.lapsed_events += (EARLY_EVENTS_MAX / 10) as u64;
+        }
+        state.early_events.push(EarlyEvent { event: event.clone(), index, taken_by, lapses_at: now.plus(keep_ms) });
+    }
+
+    /// Offers an event to one listening frame; true when it takes it.
+    fn offer(&mut self, id: &InstanceId, number: u32, subscription: u32, attributes: &Value, verdicts: &mut Verdicts) -> bool {
+        // A handle of its own: the instance stays as it is while filters are evaluated.
+        let Some(instance) = self.context.state.instances.get(id).cloned() else { return false };
+        let Some(plan) = self.context.state.plans.get(&instance.flow).cloned() else { return false };
+        let Some(token) = instance.tokens.get(&number) else { return false };
+        let place = token.frames.iter().position(|frame| {
+            frame.task().is_some_and(|frame| matches!(&frame.work, Work::Listen(listening) if listening.subscription == subscription))
+        });
+        let Some((place, frame)) = place.and_then(|place| Some((place, token.frames.get(place)?.task()?))) else { return false };
+        let Work::Listen(listening) = &frame.work else { return false };
+        let Some(TaskKind::Listen(listen)) = super::interpreter::task_of(&plan, frame.task).map(|task| &task.kind) else { return false };
+        if listening.closed {
+            return false;
+        }
+        let key = (instance.flow.clone(), frame.task);
+        let (until_filters, static_matches) = (until_filters(&listen.to), verdicts.get(&key).cloned());
+        let static_matches = static_matches.unwrap_or_else(|| {
+            let all = filters_of(&listen.to).iter().chain(until_filters);
+            all.map(|filter| matches_static(&mut self.budgets, filter, attributes)).collect()
+        });
+        verdicts.insert(key, static_matches.clone());
+        let open_ended = filters_of(&listen.to).is_empty();
+        if !open_ended && !static_matches.contains(&true) {
+            return false;
+        }
+        let listening = (**listening).clone();
+        let mut scope = Cursor { id: id.clone(), number, token: token.clone(), plan: plan.clone() };
+        scope.token.frames.truncate(place.saturating_add(1));
+        // Let go before anything is written, or the write would copy it.
+        drop(instance);
+        let (own, of_until) = static_matches.split_at(filters_of(&listen.to).len().min(static_matches.len()));
+        let candidates = Candidates { filters: until_filters, verdicts: of_until, matched: &listening.until_matched };
+        let ends = self.matching(&scope, &candidates, &listening.keys, attributes);
+        if let Some((index, keys)) = ends {
+            return self.listen_until_event(id, number, place, &listen.to, index, keys);
+        }
+        let candidates = Candidates { filters: filters_of(&listen.to), verdicts: own, matched: &listening.matched };
+        match self.matching(&scope, &candidates, &listening.keys, attributes) {
+            Some((index, keys)) => self.listen_take(id, number, place, listen, Some(index), keys, attributes),
+            None if open_ended => self.listen_take(id, number, place, listen, None, listening.keys.clone(), attributes),
+            None => false,
+        }
+    }
+
+    /// The first filter that takes the event, with the correlation keys as they are fixed then.
+    fn matching(
+        &mut self,
+        scope: &Cursor,
+        candidates: &Candidates,
+        keys: &BTreeMap<Arc<str>, Value>,
+        attributes: &Value,
+    ) -> Option<(usize, BTreeMap<Arc<str>, Value>)> {
+        for (index, filter) in candidates.filters.iter().enumerate() {
+            let verdict = candidates.verdicts.get(index).copied().unwrap_or(false);
+            if !verdict || candidates.matched.get(index).copied().unwrap_or(false) {
+                continue;
+            }
+            if !self.matches_instance(scope, filter, attributes) {
+                continue;
+            }
+            if let Some(fixed) = self.correlates(scope, filter, keys, attributes) {
+                return Some((index, fixed));
+            }
+        }
+        None
+    }
+
+    fn matches_instance(&mut self, scope: &Cursor, filter: &EventFilter, attributes: &Value) -> bool {
+        filter.with.iter().all(|(name, expected)| match expected {
+            AttributeMatch::Expression { expression, uses_instance: true } => {
+                let actual = attributes.get(name).unwrap_or(&Value::Null);
+                self.eval(scope, expression, actual, &[]).is_ok_and(|given| holds(&given, actual))
+            }
+            _ => true,
+        })
+    }
+
+    fn correlates(
+        &mut self,
+        scope: &Cursor,
+        filter: &EventFilter,
+        keys: &BTreeMap<Arc<str>, Value>,
+        attributes: &Value,
+    ) -> Option<BTreeMap<Arc<str>, Value>> {
+        let mut fixed = keys.clone();
+        for correlation in &filter.correlate {
+            let actual = self.eval(scope, &correlation.from, attributes, &[]).ok().filter(|actual| !actual.is_null())?;
+            match fixed.get(&correlation.key) {
+                Some(expected) if *expected == actual => {}
+                Some(_) => return None,
+                None => {
+                    fixed.insert(correlation.key.clone(), actual);
+                }
+            }
+        }
+        Some(fixed)
+    }
+
+    /// Takes a frame's subscription out of the index.
+    pub fn unsubscribe(&mut self, id: &InstanceId, number: u32, listening: &Listening) {
+        let entry = (id.clone(), number, listening.subscription);
+        for kind in &listening.types {
+            if let Some(set) = self.context.state.listeners.get_mut(kind) {
+                set.remove(&entry);
+                if set.is_empty() {
+                    self.context.state.listeners.remove(kind);
+                }
+            }
+        }
+    }
+
+    /// The listening frame at `place` of a token that is in its instance.
+    pub fn listening_mut(&mut self, id: &InstanceId, number: u32, place: usize) -> Option<&mut Listening> {
+        let token = self.instance_mut(id)?.tokens.get_mut(&number)?;
+        match &mut token.frames.get_mut(place).and_then(Frame::task_mut)?.work {
+            Work::Listen(listening) => Some(listening),
+            _ => None,
+        }
+    }
+}
+
+struct Candidates<'a> {
+    filters: &'a [EventFilter],
+    verdicts: &'a [bool],
+    /// Filters that have their event already.
+    matched: &'a [bool],
+}
+
+pub(super) fn until_filters(consume: &Consume) -> &[EventFilter] {
+    match consume {
+        Consume::Any { until: Some(Until::Event(until)), .. } => filters_of(until),
+        _ => &[],
+    }
+}
+
+/// Forgets early events whose time is over.
+pub(super) fn sweep_early(state: &mut State, now: crate::time::Timestamp) {
+    let before = state.early_events.len();
+    state.early_events.retain(|early| now < early.lapses_at);
+    state.counters.lapsed_events += (before - state.early_events.len()) as u64;
+}

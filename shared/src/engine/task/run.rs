@@ -1,0 +1,41 @@
+//! `run.workflow`: another flow of the same group, awaited or not.
+
+use crate::engine::instance::{Next, Wait};
+use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, Interpreter, Step};
+use crate::engine::problem::Problem;
+use crate::engine::schedule;
+use crate::flow::plan::RunWorkflow;
+use crate::id::Actor;
+use crate::value::Value;
+
+impl Interpreter<'_, '_> {
+    pub(in crate::engine) fn run_workflow(&mut self, mut cursor: Cursor, run: &RunWorkflow, input: Value) -> Step {
+        let Some(instance) = self.instance(&cursor.id) else { return Step::Parked };
+        let (depth, events_from) = (instance.depth.saturating_add(1), instance.events_from);
+        if depth > CHILD_DEPTH_MAX {
+            return cursor.fail(Problem::standard("runtime", 500, format!("flows run flows {CHILD_DEPTH_MAX} deep already")));
+        }
+        let with = match &run.input {
+            Some(template) => match self.fill(&cursor, template, &input, &[]) {
+                Ok(value) => value,
+                Err(problem) => return cursor.fail(problem),
+            },
+            None => input.clone(),
+        };
+        let version = (&*run.version != "latest").then_some(&*run.version);
+        let Some(flow) = schedule::newest(self.context.state, &run.namespace, &run.name, version) else {
+            let detail = format!("no flow {}/{}:{} is deployed here", run.namespace, run.name, run.version);
+            return cursor.fail(Problem::standard("configuration", 404, detail));
+        };
+        let parent = run.await_.then(|| self.owner(&mut cursor));
+        let by = Actor::flow(&cursor.id);
+        match self.begin(Begin { flow, input: with, by, parent, depth, events_from: Some(events_from) }) {
+            Ok(child) if run.await_ => {
+                self.park(cursor, Wait::Child(child));
+                Step::Parked
+            }
+            Ok(_) => Step::Go(cursor, Next::Done { value: input }),
+            Err(rejection) => cursor.fail(rejection.into()),
+        }
+    }
+}
