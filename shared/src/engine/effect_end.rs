@@ -39,10 +39,11 @@ pub fn effect_attempt(context: &mut Context, id: EffectId, node: NodeId) -> Repl
     Ok(Accepted::AttemptGranted)
 }
 
-/// The answer of an executor. Late ones, and ones from a gateway that did not get the attempt, are counted and change nothing.
+/// The answer of an executor. Late ones, and ones from a gateway that neither got the attempt nor has the device now, are counted
+/// and change nothing. (A device that moved answers where it is.)
 pub fn effect_done(context: &mut Context, id: EffectId, outcome: &Outcome, node: NodeId) -> Reply {
     let believed = context.state.effects.get(&id).is_some_and(|effect| match (&effect.attempt, outcome) {
-        (Some(attempt), _) => attempt.node == node,
+        (Some(attempt), _) => attempt.node == node || effect.place(context.state) == Place::Node(node),
         (None, Outcome::Failed { .. }) => true,
         (None, _) => effect.class != EffectClass::Opening,
     });
@@ -287,6 +288,18 @@ mod tests {
         assert_eq!(effect_done(&mut context, opening, &ok(), NodeId(1)), Ok(Accepted::Duplicate));
         assert_eq!(context.state.counters.late_completions, 3);
         assert_eq!(woken(&mut context), [("i1".to_owned(), r#"{"status":"done"}"#.to_owned())]);
+    }
+
+    #[test]
+    fn a_device_that_moved_behind_the_attempt_answers_where_it_is() {
+        let mut state = building();
+        let mut context = Context::new(&mut state, 1, Timestamp(0));
+        let opening = ask(&mut context, "i1", UNLOCK);
+        effect_attempt(&mut context, opening, NodeId(1)).unwrap();
+        presence(&mut context, &"hq/door-1".into(), NodeId(2), 7, true).unwrap();
+        assert_eq!(presence(&mut context, &"hq/door-1".into(), NodeId(1), 1, false), Ok(Accepted::Duplicate), "it is at node 2");
+        assert_eq!(effect_attempt(&mut context, opening, NodeId(2)), Ok(Accepted::AttemptRefused));
+        assert_eq!(effect_done(&mut context, opening, &ok(), NodeId(2)), Ok(Accepted::Nothing));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Outbox {
                 });
             }
         }
-        self.droppable -= gone.len();
+        self.droppable = self.droppable.saturating_sub(gone.len());
         let (Some(from), Some(to)) = (gone.first().copied(), gone.last().copied()) else { return };
         let number = |seq: u64| Value::Int(i64::try_from(seq).unwrap_or(i64::MAX));
         let ranges = ranges(&gone).into_iter().map(|(from, to)| Value::array(vec![number(from), number(to)])).collect();
@@ -119,7 +119,7 @@ impl Outbox {
         self.acknowledged_seq = upto_seq;
         while self.items.front().is_some_and(|item| item.seq <= upto_seq) {
             if let Some(item) = self.items.pop_front() {
-                self.droppable -= usize::from(item.class != OutboxClass::Audit);
+                self.droppable = self.droppable.saturating_sub(usize::from(item.class != OutboxClass::Audit));
             }
         }
     }

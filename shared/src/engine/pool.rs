@@ -281,4 +281,36 @@ mod tests {
         assert_eq!(output.get("units"), Some(&Value::array(vec!["p1".into(), "p2".into()])));
         assert_eq!(context.state.audit.seq, 2);
     }
+
+    /// Random asking, releasing and leaving: nobody shares a unit, nobody is forgotten, and no unit lies idle while the head could take it.
+    #[test]
+    fn whatever_happens_units_are_exclusive_and_the_queue_moves() {
+        let chance = |step: u64, purpose: &str, below: u64| crate::id::derived_u64(&GroupId::mesh(), step, 0, purpose) % below;
+        for seed in 0..50 {
+            let mut state = state(&[("p1", false), ("p2", true), ("p3", false)]);
+            let mut context = Context::new(&mut state, 1, Timestamp(0));
+            let mut asked: Vec<String> = Vec::new();
+            for step in seed * 1000..seed * 1000 + 60 {
+                let one = |list: &[String]| list.get(chance(step, "who", list.len().max(1) as u64) as usize).cloned().unwrap_or_default();
+                match chance(step, "what", 4) {
+                    0 | 1 => {
+                        let name = format!("i{step}");
+                        let quantity = 1 + chance(step, "quantity", 2) as usize;
+                        allocate(&mut context, "parking", Waiter { quantity, ..waiter(&name) }, true);
+                        asked.push(name);
+                    }
+                    2 => _ = release_all(&mut context, &Which::Instance(&one(&asked).as_str().into())),
+                    _ => leave_queues(&mut context, |waiter| waiter.owner == owner(&one(&asked))),
+                }
+                let pool = &context.state.pools["parking"];
+                let ids: std::collections::BTreeSet<_> = pool.leases.values().map(|lease| &lease.id).collect();
+                assert_eq!(ids.len(), pool.leases.len(), "seed {seed}, step {step}");
+                assert!(pool.leases.keys().all(|unit| pool.pool.units.iter().any(|known| known.name == *unit)));
+                let free = pool.pool.units.len() - pool.leases.len();
+                assert!(pool.queue.front().is_none_or(|head| free < head.quantity), "seed {seed}, step {step}: the head could be served");
+                let order: Vec<u64> = pool.queue.iter().map(|waiter| waiter.holder[1..].parse().unwrap()).collect();
+                assert!(order.is_sorted(), "seed {seed}, step {step}: {order:?}");
+            }
+        }
+    }
 }

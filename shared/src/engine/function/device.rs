@@ -14,10 +14,13 @@ use crate::engine::problem::Problem;
 use crate::id::{Actor, DeviceId, EffectId};
 use crate::time::Timestamp;
 use crate::value::Value;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Longest life of a command that is not an opening: a lockdown waits that long for a door to come back.
 pub const DEADLINE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// A device command is a small message: many devices hold no more than one packet.
+const ARGS_SIZE_MAX: usize = 16 * 1024;
 /// Members of a `group:` target.
 pub const GROUP_LEN_MAX: usize = 1_000;
 /// Equal commands remembered per device, and followers per command.
@@ -51,11 +54,15 @@ pub fn command(context: &mut Context, owner: Owner, call: &CallInfo, with: Argum
         Some("one") => AckMode::One,
         Some(_) => return Err(wrong("ack.mode", "must be `one` or `all`")),
     };
+    let args = with.value("args");
+    if args.size() > ARGS_SIZE_MAX {
+        return Err(wrong("args", &format!("is larger than {ARGS_SIZE_MAX} bytes")));
+    }
     let plan = context.state.plans.get(&call.flow).map(AsRef::as_ref);
     let ask = Ask {
         priority: Priority::of(plan, &command),
         command,
-        args: with.value("args"),
+        args,
         by: Actor::flow(&call.instance),
         dedupe: with.text_or_none("dedupe")?,
         within_ms: ack.duration_ms("within")?,
@@ -206,11 +213,13 @@ fn keep_hold(context: &mut Context, device: &DeviceId, spec: &CommandSpec, mode:
 }
 
 /// What makes two commands to one device equal: the flow's `dedupe`, else (for a momentary opening) command and arguments.
+/// Arguments may be large, so the key holds their digest.
 fn equality_key(spec: &CommandSpec, ask: &Ask) -> Option<Arc<str>> {
     match (&ask.dedupe, &spec.bound) {
         (Some(dedupe), _) => Some(format!("dedupe\u{1f}{}\u{1f}{dedupe}", ask.command).into()),
         (None, Some(Bound::Device { .. })) if spec.class == CommandClass::Opening => {
-            Some(format!("{}\u{1f}{}", ask.command, ask.args.to_json()).into())
+            let digest: String = Sha256::digest(ask.args.to_json()).iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("{}\u{1f}{digest}", ask.command).into())
         }
         _ => None,
     }
