@@ -24,7 +24,8 @@ fn variables(list: &[(&str, &str)]) -> Vec<(String, String)> {
 fn every_mistake_is_told_with_its_place() {
     let folder = tempfile::tempdir().expect("folder");
     let good = made(folder.path());
-    let wrong: Vec<(&str, fn(&mut Config))> = vec![
+    type Change = fn(&mut Config);
+    let wrong: Vec<(&str, Change)> = vec![
         ("organisation", |c| c.organisation = "a/b".into()),
         ("site", |c| c.site = "x".into()),
         ("node", |c| c.node = NodeId(7)),

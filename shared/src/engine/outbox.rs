@@ -29,6 +29,9 @@ pub struct Outbox {
     pub speaker: Option<Speaker>,
     /// The newest epoch ever given.
     pub epoch: u64,
+    /// When the first speaker took the chair; set once. With the names of the mesh it tells this life of the log from another.
+    #[serde(default)]
+    pub born_at: Option<Timestamp>,
     /// How many items that may be dropped are in `items`.
     #[serde(default)]
     pub droppable: usize,
@@ -180,6 +183,7 @@ fn speak(outbox: &mut Outbox, now: Timestamp, node: NodeId, until: Timestamp) ->
             outbox.epoch
         }
     };
+    outbox.born_at.get_or_insert(now);
     outbox.speaker = Some(Speaker { node, epoch, until });
     Ok(Accepted::Speaker { node, epoch, until })
 }
@@ -258,5 +262,6 @@ mod tests {
         assert_eq!(uplink(&mut context, &UplinkCommand::Yield { node: NodeId(2), epoch: 2 }), Ok(Accepted::Nothing));
         assert_eq!(speak(&mut context, 2, 90_000_000), granted(2, 3, 60_200), "a lease is bounded");
         assert_eq!(speak(&mut context, 2, 200).map_err(|error| error.code), Err("late".into()));
+        assert_eq!(context.state.outbox.born_at, Some(Timestamp(0)), "the first speaker's instant stays");
     }
 }

@@ -1,0 +1,393 @@
+//! What to send next from the outbox, what to send again. Holds positions only; the items stay in the log's state.
+//!
+//! Everything above the cloud's acknowledgement is sent in order, a bounded window ahead of it. What stays unacknowledged too
+//! long is sent again from the acknowledgement on; what the cloud misses (`gap`) is sent again first.
+
+use super::Timings;
+use spalla_shared::engine::outbox::{Outbox, OutboxClass, OutboxItem};
+use spalla_shared::time::Timestamp;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A batch's body. One item alone may be larger: an event's data may have 64 KiB by itself.
+pub const BATCH_SIZE_MAX: usize = 64 * 1024;
+/// Items of one batch: bounds how long the state is read.
+const BATCH_LEN_MAX: usize = 500;
+/// Batches sent and not acknowledged by the cloud; at 64 KiB each half a megabyte on the road.
+const WINDOW: usize = 8;
+/// Ranges that the cloud asked for and that wait. More are not noted: the timeout sends everything again.
+const RANGES_MAX: usize = 64;
+/// Notes of one batch. The first ones name the first holes, and those are asked for first.
+const NOTES_MAX: usize = 4;
+/// The resend delay grows up to this many times the first.
+const BACKOFF_MAX: u32 = 8;
+/// Events older than this when they are sent are backlog.
+const HISTORICAL_AFTER_MS: u64 = 60_000;
+/// Type of the outbox item that names dropped sequences, in `data.ranges`.
+pub const DROPPED: &str = "spalla.uplink.dropped";
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    items: Vec<OutboxItem>,
+    /// Items from further on, sent ahead because they name sequences that are missing here.
+    notes: Vec<OutboxItem>,
+    pub historical: bool,
+    /// Sequences that it answers for, inclusive.
+    from: u64,
+    to: u64,
+    resends_gap: bool,
+}
+
+pub struct Courier {
+    timings: Timings,
+    sent_upto: u64,
+    /// Up to here it was sent at least once in this tenure.
+    tried_upto: u64,
+    unacknowledged: VecDeque<(u64, Instant)>,
+    ranges: VecDeque<(u64, u64)>,
+    waiting_since: Option<Instant>,
+    backoff: u32,
+    pub resent: u64,
+}
+
+impl Courier {
+    pub fn new(timings: Timings) -> Self {
+        Self {
+            timings,
+            sent_upto: 0,
+            tried_upto: 0,
+            unacknowledged: VecDeque::new(),
+            ranges: VecDeque::new(),
+            waiting_since: None,
+            backoff: 1,
+            resent: 0,
+        }
+    }
+
+    /// Begins again behind `acknowledged_seq`: a new tenure, or a new connection.
+    pub fn begin(&mut self, acknowledged_seq: u64) {
+        self.sent_upto = acknowledged_seq;
+        self.tried_upto = acknowledged_seq;
+        self.unacknowledged.clear();
+        self.ranges.clear();
+        self.waiting_since = None;
+        self.backoff = 1;
+    }
+
+    /// The cloud has everything up to `upto`.
+    pub fn acknowledged(&mut self, upto: u64) {
+        if self.unacknowledged.front().is_some_and(|(first, _)| *first <= upto) {
+            self.backoff = 1;
+        }
+        self.unacknowledged.retain(|(to, _)| *to > upto);
+        self.ranges.retain(|(_, to)| *to > upto);
+        self.sent_upto = self.sent_upto.max(upto);
+    }
+
+    /// The cloud misses `from..=to`. Past what was sent nothing is missing: it only has not come yet.
+    pub fn gap(&mut self, from: u64, to: u64) {
+        let to = to.min(self.tried_upto);
+        if from <= to && self.ranges.len() < RANGES_MAX && !self.ranges.contains(&(from, to)) {
+            self.ranges.push_back((from, to));
+        }
+    }
+
+    /// A batch could not be published: what it held is sent again.
+    pub fn failed(&mut self, acknowledged_seq: u64) {
+        self.sent_upto = acknowledged_seq;
+        self.unacknowledged.clear();
+    }
+
+    /// The next batch, when one is due. Call `sent` when it really leaves.
+    pub fn next(&mut self, outbox: &Outbox, now: Instant, wall: Timestamp) -> Option<Batch> {
+        self.acknowledged(outbox.acknowledged_seq);
+        if self.unacknowledged.front().is_some_and(|(_, at)| now >= *at + self.resend_delay()) {
+            tracing::debug!(from = outbox.acknowledged_seq + 1, to = self.sent_upto, "the cloud has not acknowledged; sending again");
+            self.failed(outbox.acknowledged_seq);
+            self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        }
+        while let Some((from, to)) = self.ranges.front().copied() {
+            match collect(outbox, from, to) {
+                Some(batch) => return Some(Batch { historical: true, resends_gap: true, ..batch }),
+                // Acknowledged in between.
+                None => {
+                    self.ranges.pop_front();
+                }
+            }
+        }
+        if self.unacknowledged.len() >= WINDOW {
+            return None;
+        }
+        let Some(batch) = collect(outbox, self.sent_upto + 1, outbox.newest_seq) else {
+            self.waiting_since = None;
+            return None;
+        };
+        let since = *self.waiting_since.get_or_insert(now);
+        let resend = batch.from <= self.tried_upto;
+        let alarm = batch.items.iter().any(|item| item.class == OutboxClass::Alarm);
+        let full = batch.to < outbox.newest_seq;
+        if !(resend || alarm || full || now >= since + self.timings.batch_delay) {
+            return None;
+        }
+        let old = batch.items.first().is_some_and(|item| wall.since(item.event.time) > HISTORICAL_AFTER_MS);
+        Some(Batch { historical: resend || old, ..batch })
+    }
+
+    /// `batch` leaves now.
+    pub fn sent(&mut self, batch: &Batch, now: Instant) {
+        if batch.resends_gap {
+            self.resent += batch.items.len() as u64;
+            if let Some(range) = self.ranges.front_mut() {
+                range.0 = batch.to + 1;
+                if range.0 > range.1 {
+                    self.ranges.pop_front();
+                }
+            }
+            return;
+        }
+        if batch.from <= self.tried_upto {
+            self.resent += batch.items.len() as u64;
+        }
+        self.sent_upto = batch.to;
+        self.tried_upto = self.tried_upto.max(batch.to);
+        self.unacknowledged.push_back((batch.to, now));
+        self.waiting_since = None;
+    }
+
+    /// When `next` may say something new though nothing happened.
+    pub fn wakes(&self) -> Option<Instant> {
+        let resend = self.unacknowledged.front().map(|(_, at)| *at + self.resend_delay());
+        let company = self.waiting_since.map(|since| since + self.timings.batch_delay);
+        [resend, company].into_iter().flatten().min()
+    }
+
+    pub fn sent_upto(&self) -> u64 {
+        self.sent_upto
+    }
+
+    fn resend_delay(&self) -> Duration {
+        self.timings.resend_after * self.backoff
+    }
+}
+
+impl Batch {
+    /// What goes into the body, in order of the sequence.
+    pub fn body(&self) -> Vec<OutboxItem> {
+        self.items.iter().chain(&self.notes).cloned().collect()
+    }
+
+    /// Makes it half as long: it came out larger than it was reckoned. False when it cannot get smaller.
+    pub fn halve(&mut self) -> bool {
+        if self.items.len() < 2 {
+            return false;
+        }
+        self.items.truncate(self.items.len() / 2);
+        self.to = self.items.last().map_or(self.to, |item| item.seq);
+        true
+    }
+}
+
+/// Items of `from..=to` within a batch's bounds; where sequences are missing, with the notes that say why. None when there is nothing.
+fn collect(outbox: &Outbox, from: u64, to: u64) -> Option<Batch> {
+    let start = outbox.items.partition_point(|item| item.seq < from);
+    let mut items: Vec<OutboxItem> = Vec::new();
+    let (mut size, mut next, mut holes) = (0, from.max(outbox.acknowledged_seq + 1), Vec::new());
+    for item in outbox.items.range(start..).take_while(|item| item.seq <= to).take(BATCH_LEN_MAX) {
+        size += reckon(item);
+        if size > BATCH_SIZE_MAX && !items.is_empty() {
+            break;
+        }
+        if item.seq > next {
+            holes.push((next, item.seq - 1));
+        }
+        next = item.seq + 1;
+        items.push(item.clone());
+    }
+    let whole = outbox.items.get(start + items.len()).is_none_or(|item| item.seq > to);
+    if whole && next <= to {
+        // What was asked for ends in dropped sequences.
+        holes.push((next, to));
+    }
+    let reached = if whole { to } else { next - 1 };
+    let notes = if holes.is_empty() { Vec::new() } else { notes(outbox, &holes, reached) };
+    if items.is_empty() && notes.is_empty() {
+        return None;
+    }
+    Some(Batch { items, notes, historical: false, from, to: reached, resends_gap: false })
+}
+
+/// The first few items behind `reached` that name some of `holes`.
+fn notes(outbox: &Outbox, holes: &[(u64, u64)], reached: u64) -> Vec<OutboxItem> {
+    let behind = outbox.items.partition_point(|item| item.seq <= reached);
+    let named =
+        |item: &&OutboxItem| dropped_ranges(item).iter().any(|(from, to)| holes.iter().any(|(first, last)| from <= last && to >= first));
+    outbox.items.range(behind..).filter(|item| &*item.event.kind == DROPPED).filter(named).take(NOTES_MAX).cloned().collect()
+}
+
+/// The sequences that a `dropped` item names.
+pub fn dropped_ranges(item: &OutboxItem) -> Vec<(u64, u64)> {
+    let number = |value: &spalla_shared::value::Value| value.as_i64().and_then(|number| u64::try_from(number).ok());
+    let ranges = item.event.data.get("ranges").and_then(|ranges| ranges.as_array()).unwrap_or_default();
+    ranges
+        .iter()
+        .filter_map(|range| match range.as_array() {
+            Some([from, to]) => Some((number(from)?, number(to)?)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// About what an item takes in a body.
+fn reckon(item: &OutboxItem) -> usize {
+    let event = &item.event;
+    let extensions: usize = event.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
+    96 + event.id.len()
+        + event.source.len()
+        + event.kind.len()
+        + event.subject.as_ref().map_or(0, |text| text.len())
+        + event.data.size()
+        + extensions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spalla_shared::event::Event;
+    use spalla_shared::value::Value;
+
+    fn item(seq: u64, class: OutboxClass, data: Value) -> OutboxItem {
+        let event = Event {
+            id: seq.to_string().into(),
+            source: "/test".into(),
+            kind: "test".into(),
+            subject: None,
+            time: Timestamp(0),
+            data,
+            extensions: Default::default(),
+        };
+        OutboxItem { seq, class, event }
+    }
+    fn outbox(acknowledged_seq: u64, newest_seq: u64) -> Outbox {
+        let items = (acknowledged_seq + 1..=newest_seq).map(|seq| item(seq, OutboxClass::State, Value::Null)).collect();
+        Outbox { newest_seq, acknowledged_seq, items, ..Outbox::default() }
+    }
+    fn seqs(batch: &Batch) -> Vec<u64> {
+        batch.body().iter().map(|item| item.seq).collect()
+    }
+    /// A courier, its start, and a way to send all that is due at a second.
+    struct Road {
+        courier: Courier,
+        start: Instant,
+    }
+    impl Road {
+        fn new(outbox: &Outbox) -> Self {
+            let mut courier = Courier::new(Timings::default());
+            courier.begin(outbox.acknowledged_seq);
+            Self { courier, start: Instant::now() }
+        }
+        fn at(&mut self, seconds: f64, outbox: &Outbox) -> Vec<Batch> {
+            let now = self.start + Duration::from_secs_f64(seconds);
+            let mut sent = Vec::new();
+            while let Some(batch) = self.courier.next(outbox, now, Timestamp(0)) {
+                assert!(sent.len() < 100, "no end");
+                self.courier.sent(&batch, now);
+                sent.push(batch);
+            }
+            sent
+        }
+    }
+
+    #[test]
+    fn events_wait_for_company_alarms_and_full_batches_do_not() {
+        let mut outbox = outbox(5, 7);
+        let mut road = Road::new(&outbox);
+        assert!(road.at(0.0, &outbox).is_empty());
+        assert!(road.at(0.9, &outbox).is_empty());
+        assert_eq!(road.at(1.0, &outbox).iter().map(seqs).collect::<Vec<_>>(), [[6, 7]]);
+        assert!(road.at(5.0, &outbox).is_empty(), "nothing is sent twice without a reason");
+        outbox.items.push_back(item(8, OutboxClass::Alarm, Value::Null));
+        outbox.newest_seq = 8;
+        assert_eq!(road.at(5.0, &outbox).iter().map(seqs).collect::<Vec<_>>(), [[8]]);
+
+        let mut large = Outbox::default();
+        for seq in 1..=5 {
+            large.items.push_back(item(seq, OutboxClass::State, Value::from("x".repeat(30_000))));
+        }
+        large.newest_seq = 5;
+        let mut road = Road::new(&large);
+        assert_eq!(road.at(0.0, &large).iter().map(seqs).collect::<Vec<_>>(), [[1, 2], [3, 4]]);
+        assert_eq!(road.at(1.0, &large).iter().map(seqs).collect::<Vec<_>>(), [[5]]);
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_on_the_road() {
+        let outbox = outbox(0, 20_000);
+        let mut road = Road::new(&outbox);
+        let sent = road.at(0.0, &outbox);
+        assert_eq!(sent.len(), WINDOW);
+        let reached = seqs(&sent[WINDOW - 1]).last().copied().unwrap_or_default();
+        let mut acknowledged = outbox.clone();
+        acknowledged.acknowledged_seq = reached;
+        let more = road.at(0.0, &acknowledged);
+        assert_eq!(seqs(&more[0])[0], reached + 1, "it goes on where it stopped");
+    }
+
+    #[test]
+    fn what_stays_unacknowledged_is_sent_again_ever_more_slowly() {
+        let outbox = outbox(0, 3);
+        let mut road = Road::new(&outbox);
+        assert!(!road.at(0.0, &outbox).iter().chain(&road.at(1.0, &outbox)).any(|batch| batch.historical));
+        assert!(road.at(10.9, &outbox).is_empty());
+        let again = road.at(11.0, &outbox);
+        assert_eq!((seqs(&again[0]), again[0].historical), (vec![1, 2, 3], true));
+        assert!(road.at(30.9, &outbox).is_empty(), "twice as long the second time");
+        assert_eq!(road.at(31.0, &outbox).len(), 1);
+        let mut acknowledged = outbox.clone();
+        acknowledged.acknowledged_seq = 3;
+        acknowledged.items.clear();
+        assert!(road.at(500.0, &acknowledged).is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_sent_first_and_only_what_was_sent_can_be_missing() {
+        let mut outbox = outbox(0, 9);
+        let mut road = Road::new(&outbox);
+        road.at(0.0, &outbox);
+        road.at(1.0, &outbox);
+        outbox.items.push_back(item(10, OutboxClass::Alarm, Value::Null));
+        outbox.newest_seq = 10;
+        road.courier.gap(4, 6);
+        road.courier.gap(4, 6);
+        road.courier.gap(10, 99);
+        let sent = road.at(1.0, &outbox);
+        assert_eq!(
+            sent.iter().map(|batch| (seqs(batch), batch.historical)).collect::<Vec<_>>(),
+            [(vec![4, 5, 6], true), (vec![10], false)]
+        );
+        outbox.acknowledged_seq = 6;
+        outbox.items.retain(|item| item.seq > 6);
+        road.courier.gap(2, 3);
+        assert!(road.at(1.0, &outbox).is_empty(), "acknowledged items are gone");
+    }
+
+    #[test]
+    fn dropped_sequences_are_explained_before_the_cloud_waits_for_them() {
+        let mut outbox = outbox(0, 20_000);
+        outbox.items.retain(|item| !matches!(item.seq, 2 | 4..=6));
+        let number = Value::Int;
+        let data = Value::object([(
+            "ranges",
+            Value::array(vec![Value::array(vec![number(2), number(2)]), Value::array(vec![number(4), number(6)])]),
+        )]);
+        let mut note = item(20_001, OutboxClass::Audit, data);
+        note.event.kind = DROPPED.into();
+        outbox.items.push_back(note);
+        outbox.newest_seq = 20_001;
+        let mut road = Road::new(&outbox);
+        let first = seqs(&road.at(0.0, &outbox)[0]);
+        assert_eq!(first[..4], [1, 3, 7, 8]);
+        assert_eq!(first.last(), Some(&20_001), "the note comes along, far ahead of its turn");
+        road.courier.gap(4, 5);
+        assert_eq!(road.at(0.0, &outbox).iter().map(seqs).collect::<Vec<_>>(), [[20_001]]);
+    }
+}

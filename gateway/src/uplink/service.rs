@@ -1,0 +1,564 @@
+//! The uplink's one loop: hears the log, the link and the clock, and starts what is due. Whatever waits (a publish, a proposal)
+//! runs beside the loop and comes back to it; nothing here blocks it.
+
+use super::board::Board;
+use super::chair::{Chair, Move, View};
+use super::courier::{BATCH_SIZE_MAX, Courier};
+use super::wire::{Names, decode, encode};
+use super::{CloudLink, LinkError, LinkEvent, Now, PeerSummaries, SummaryMaker, Timings, incarnation};
+use crate::config::Encoding;
+use crate::consensus::{GroupRef, ProposeError, Receipt};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+use spalla_broker::message::Message;
+use spalla_shared::engine::command::UplinkCommand;
+use spalla_shared::engine::outbox::Speaker;
+use spalla_shared::engine::{Accepted, Command};
+use spalla_shared::id::{NodeId, SiteId};
+use spalla_shared::summary::{Birth, EventAck, EventBatch, EventGap, NodeState, SiteSummary};
+use spalla_shared::time::Timestamp;
+use spalla_shared::topic::CloudTopic;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Batches handed to the link and not acknowledged by the broker.
+const BATCHES_MAX: usize = 4;
+/// Summaries likewise.
+const SUMMARIES_MAX: usize = 4;
+/// Shortest sleep between two looks at nothing new.
+const SLEEP_MIN: Duration = Duration::from_millis(10);
+
+pub struct UplinkOptions {
+    pub names: Names,
+    pub encoding: Encoding,
+    pub timings: Timings,
+    pub now: Now,
+}
+
+/// What the API and the dashboard show of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub connected: bool,
+    /// The epoch under which this gateway speaks.
+    pub epoch: Option<u64>,
+    pub sent_upto: u64,
+    pub acknowledged_seq: u64,
+    pub newest_seq: u64,
+    /// Items sent more than once.
+    pub resent: u64,
+    pub last_error: Option<String>,
+}
+
+pub struct Uplink {
+    group: GroupRef,
+    link: Arc<dyn CloudLink>,
+    maker: Arc<SummaryMaker>,
+    peers: Arc<dyn PeerSummaries>,
+    options: UplinkOptions,
+    status: watch::Sender<Status>,
+
+    connected: bool,
+    chair: Chair,
+    courier: Courier,
+    board: Board,
+    /// The epoch of this gateway's running tenure.
+    tenure: Option<u64>,
+    birth: Option<Birth>,
+    role: Option<&'static str>,
+    /// The newest acknowledgement heard; it counts when this gateway speaks and it names this log.
+    ack: Option<EventAck>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    busy: Busy,
+    look_at_summaries: Instant,
+    /// After a refused publish nothing is tried before it.
+    not_before: Option<Instant>,
+}
+
+/// What runs beside the loop, each with its bound.
+#[derive(Default)]
+struct Busy {
+    asking: bool,
+    acknowledging: bool,
+    yielding: bool,
+    collecting: bool,
+    birth: bool,
+    role: bool,
+    batches: usize,
+    summaries: usize,
+}
+
+enum Done {
+    Asked { asked: Instant, wall: Timestamp, outcome: Result<Receipt, ProposeError> },
+    Yielded(Result<Receipt, ProposeError>),
+    Acknowledged(Result<Receipt, ProposeError>),
+    Collected(Vec<SiteSummary>),
+    BatchPublished(Result<(), LinkError>),
+    BirthPublished(Result<(), LinkError>),
+    RolePublished(Result<(), LinkError>),
+    SummaryPublished(SiteId, Result<(), LinkError>),
+}
+
+/// One look at the applied state.
+struct Look {
+    speaker: Option<Speaker>,
+    clock: Timestamp,
+    acknowledged_seq: u64,
+    newest_seq: u64,
+    incarnation: Option<String>,
+    rank: u32,
+}
+
+impl Uplink {
+    pub fn new(
+        group: GroupRef,
+        link: Arc<dyn CloudLink>,
+        maker: Arc<SummaryMaker>,
+        peers: Arc<dyn PeerSummaries>,
+        options: UplinkOptions,
+    ) -> Self {
+        let chair = Chair::new(group.node(), options.timings);
+        let courier = Courier::new(options.timings);
+        Self {
+            group,
+            link,
+            maker,
+            peers,
+            options,
+            status: watch::Sender::default(),
+            connected: false,
+            chair,
+            courier,
+            board: Board::default(),
+            tenure: None,
+            birth: None,
+            role: None,
+            ack: None,
+            work: FuturesUnordered::new(),
+            busy: Busy::default(),
+            look_at_summaries: Instant::now(),
+            not_before: None,
+        }
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// What the link's connection should leave behind when it breaks.
+    pub fn will(names: &Names, node: NodeId, encoding: Encoding, at: Timestamp) -> Option<Message> {
+        let body = NodeState { online: false, at, role: "gone".into() };
+        names.message(&CloudTopic::NodeState(node), &body, encoding, true).ok()
+    }
+
+    /// The filters that the link subscribes to, QoS 1, at each connection.
+    pub fn subscriptions(names: &Names) -> Vec<String> {
+        [CloudTopic::Ack, CloudTopic::Gap].iter().map(|topic| names.topic(topic)).collect()
+    }
+
+    /// Runs until `stop` turns true, then steps back and says so to the cloud. Ends too when link or group are gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>, mut stop: watch::Receiver<bool>) {
+        let mut applied = self.group.applied();
+        let mut leadership = self.group.leadership();
+        loop {
+            let leads = leadership.borrow_and_update().is_self;
+            applied.borrow_and_update();
+            let wake = tokio::time::Instant::from_std(self.step(leads).max(Instant::now() + SLEEP_MIN));
+            tokio::select! {
+                // A dropped sender means stop too.
+                _ = stop.wait_for(|stop| *stop) => break,
+                event = events.recv() => match event {
+                    Some(event) => self.heard(event),
+                    None => break,
+                },
+                changed = applied.changed() => match changed {
+                    Ok(()) => self.maker.measure_skew(),
+                    Err(_) => return,
+                },
+                changed = leadership.changed() => if changed.is_err() { return },
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.farewell().await;
+    }
+
+    /// Starts everything that is due; gives the instant of the next look.
+    fn step(&mut self, leads: bool) -> Instant {
+        let now = Instant::now();
+        let look = self.look();
+        let view = View {
+            now,
+            wall: (self.options.now)(),
+            connected: self.connected,
+            leads,
+            speaker: look.speaker.as_ref(),
+            clock: look.clock,
+            rank: look.rank,
+        };
+        match self.chair.decide(&view) {
+            Move::Ask { until } if !self.busy.asking => self.ask(now, view.wall, until),
+            Move::Yield { epoch } if !self.busy.yielding => self.step_back(epoch),
+            Move::Ask { .. } | Move::Yield { .. } | Move::Wait => {}
+        }
+        let mut wakes = vec![self.chair.wakes(&view)];
+        let epoch = self.chair.speaks(now).filter(|_| self.connected);
+        if epoch != self.tenure {
+            self.change_tenure(epoch, look.acknowledged_seq, now);
+        }
+        if self.connected && self.not_before.is_none_or(|instant| now >= instant) {
+            self.show_role(leads);
+            if let (Some(epoch), Some(incarnation)) = (epoch, &look.incarnation) {
+                self.acknowledge(incarnation, &look);
+                self.show_birth(epoch, incarnation, &look);
+                if self.birth.is_some() {
+                    self.send_batches(epoch, incarnation, now);
+                    self.show_summaries(now);
+                    wakes.extend(self.courier.wakes());
+                    wakes.push(self.look_at_summaries);
+                }
+            }
+        }
+        wakes.extend(self.not_before.filter(|instant| *instant > now));
+        self.tell(&look);
+        wakes.into_iter().min().unwrap_or(now + SLEEP_MIN)
+    }
+
+    fn look(&self) -> Look {
+        let own = self.group.node();
+        let state = self.group.state().read();
+        Look {
+            speaker: state.outbox.speaker.clone(),
+            clock: state.clock,
+            acknowledged_seq: state.outbox.acknowledged_seq,
+            newest_seq: state.outbox.newest_seq,
+            incarnation: incarnation(&self.options.names, &state),
+            rank: u32::try_from(state.nodes.range(..own).count()).unwrap_or(u32::MAX).min(64),
+        }
+    }
+
+    fn change_tenure(&mut self, epoch: Option<u64>, acknowledged_seq: u64, now: Instant) {
+        match (self.tenure, epoch) {
+            (_, Some(epoch)) => tracing::info!(epoch, acknowledged_seq, "this gateway speaks to the cloud"),
+            (Some(epoch), None) => tracing::info!(epoch, "this gateway no longer speaks to the cloud"),
+            (None, None) => {}
+        }
+        self.tenure = epoch;
+        self.birth = None;
+        self.courier.begin(acknowledged_seq);
+        self.board.clear();
+        self.look_at_summaries = now;
+    }
+
+    fn heard(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up => {
+                self.connected = true;
+                self.role = None;
+                self.birth = None;
+                self.not_before = None;
+                let acknowledged_seq = self.group.state().read().outbox.acknowledged_seq;
+                self.courier.begin(acknowledged_seq);
+                self.board.clear();
+            }
+            LinkEvent::Down(why) => {
+                if self.connected {
+                    tracing::warn!(why, "the cloud cannot be reached; its events wait in the log");
+                }
+                self.connected = false;
+                self.failed(why);
+            }
+            LinkEvent::Message(message) => self.take(&message),
+        }
+    }
+
+    fn take(&mut self, message: &Message) {
+        let outcome = match self.options.names.parse(&message.topic) {
+            Some(CloudTopic::Ack) => decode::<EventAck>(message).map(|ack| {
+                // Acknowledgements may overtake each other; only the farthest counts.
+                let farther = self.ack.as_ref().is_none_or(|last| last.incarnation != ack.incarnation || last.upto_seq < ack.upto_seq);
+                if farther {
+                    self.ack = Some(ack);
+                }
+            }),
+            Some(CloudTopic::Gap) => decode::<EventGap>(message).map(|gap| {
+                let own = incarnation(&self.options.names, &self.group.state().read());
+                if self.tenure.is_some() && own.as_ref() == Some(&gap.incarnation) {
+                    self.courier.gap(gap.from, gap.to);
+                }
+            }),
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(topic = message.topic, %error, "the cloud said what cannot be read");
+            self.failed(format!("{}: {error}", message.topic));
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Asked { asked, wall, outcome } => {
+                self.busy.asking = false;
+                match outcome {
+                    Ok(Receipt { at, reply: Ok(Accepted::Speaker { node, epoch, until }), .. }) if node == self.group.node() => {
+                        self.chair.granted(asked, wall, at, epoch, until);
+                    }
+                    Ok(receipt) => self.chair.refused(now, Some((wall, receipt.at))),
+                    Err(_) => self.chair.refused(now, None),
+                }
+            }
+            Done::Yielded(outcome) => {
+                self.busy.yielding = false;
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "stepping back was not committed; the lease runs out by itself");
+                }
+            }
+            Done::Acknowledged(outcome) => {
+                self.busy.acknowledging = false;
+                match outcome {
+                    Ok(Receipt { reply: Err(rejection), .. }) => {
+                        tracing::warn!(%rejection, "the cloud's acknowledgement was refused");
+                        self.ack = None;
+                        self.failed(rejection.to_string());
+                    }
+                    Ok(_) => {}
+                    Err(_) => self.not_before = Some(now + self.options.timings.lease / 20),
+                }
+            }
+            Done::Collected(summaries) => {
+                self.busy.collecting = false;
+                if self.tenure.is_some() {
+                    self.board.put(summaries);
+                }
+            }
+            Done::BatchPublished(outcome) => {
+                self.busy.batches = self.busy.batches.saturating_sub(1);
+                if self.published(outcome, now).is_err() {
+                    let acknowledged_seq = self.group.state().read().outbox.acknowledged_seq;
+                    self.courier.failed(acknowledged_seq);
+                }
+            }
+            Done::BirthPublished(outcome) => {
+                self.busy.birth = false;
+                if self.published(outcome, now).is_err() {
+                    self.birth = None;
+                }
+            }
+            Done::RolePublished(outcome) => {
+                self.busy.role = false;
+                if self.published(outcome, now).is_err() {
+                    self.role = None;
+                }
+            }
+            Done::SummaryPublished(site, outcome) => {
+                self.busy.summaries = self.busy.summaries.saturating_sub(1);
+                if self.published(outcome, now).is_err() {
+                    self.board.failed(&site);
+                }
+            }
+        }
+    }
+
+    fn published(&mut self, outcome: Result<(), LinkError>, now: Instant) -> Result<(), ()> {
+        outcome.map_err(|error| {
+            self.not_before = Some(now + self.options.timings.lease / 20);
+            self.failed(error.to_string());
+        })
+    }
+
+    fn ask(&mut self, asked: Instant, wall: Timestamp, until: Timestamp) {
+        self.busy.asking = true;
+        let (group, node) = (self.group.clone(), self.group.node());
+        self.work.push(Box::pin(async move {
+            let outcome = group.propose(Command::Uplink(UplinkCommand::Speak { node, until })).await;
+            Done::Asked { asked, wall, outcome }
+        }));
+    }
+
+    fn step_back(&mut self, epoch: u64) {
+        self.busy.yielding = true;
+        let (group, node) = (self.group.clone(), self.group.node());
+        let yielding = async move { Done::Yielded(group.propose(Command::Uplink(UplinkCommand::Yield { node, epoch })).await) };
+        self.work.push(Box::pin(yielding));
+    }
+
+    /// Brings the cloud's acknowledgement into the log, which trims the outbox everywhere.
+    fn acknowledge(&mut self, incarnation: &str, look: &Look) {
+        let Some(ack) = self.ack.as_ref().filter(|ack| ack.incarnation == incarnation && ack.upto_seq > look.acknowledged_seq) else {
+            return;
+        };
+        if ack.upto_seq > look.newest_seq {
+            // Kept, it would count later for items that nobody has taken. A true one comes again with the next batch.
+            let why = format!("the cloud acknowledges {}, but the newest event is {}", ack.upto_seq, look.newest_seq);
+            tracing::warn!("{why}");
+            self.ack = None;
+            return self.failed(why);
+        }
+        if self.busy.acknowledging {
+            return;
+        }
+        self.busy.acknowledging = true;
+        let (group, upto_seq) = (self.group.clone(), ack.upto_seq);
+        let acknowledging =
+            async move { Done::Acknowledged(group.propose(Command::Uplink(UplinkCommand::Acknowledged { upto_seq })).await) };
+        self.work.push(Box::pin(acknowledging));
+    }
+
+    /// Says who speaks and what for: at the begin of a tenure, and again when gateways or flows changed.
+    fn show_birth(&mut self, epoch: u64, incarnation: &str, look: &Look) {
+        if self.busy.birth {
+            return;
+        }
+        let birth = {
+            let state = self.group.state().read();
+            Birth {
+                incarnation: incarnation.into(),
+                epoch,
+                first_seq: look.acknowledged_seq + 1,
+                at: look.clock,
+                nodes: state.nodes.iter().map(|(id, node)| (*id, node.site.clone())).collect(),
+                flows: state.flows.keys().map(|key| key.to_string()).collect(),
+            }
+        };
+        let known = |shown: &Birth| (shown.epoch, &shown.nodes, &shown.flows) == (birth.epoch, &birth.nodes, &birth.flows);
+        if self.birth.as_ref().is_some_and(known) {
+            return;
+        }
+        self.busy.birth = true;
+        self.publish(&CloudTopic::Birth, &birth, true, Done::BirthPublished);
+        self.birth = Some(birth);
+    }
+
+    /// `node/{n}/state`: every connected gateway says that it is there.
+    fn show_role(&mut self, leads: bool) {
+        let role = match (self.tenure, leads) {
+            (Some(_), _) => "speaker",
+            (None, true) => "leader",
+            (None, false) => "follower",
+        };
+        if self.role == Some(role) || self.busy.role {
+            return;
+        }
+        self.busy.role = true;
+        self.role = Some(role);
+        let body = NodeState { online: true, at: (self.options.now)(), role: role.into() };
+        self.publish(&CloudTopic::NodeState(self.group.node()), &body, true, Done::RolePublished);
+    }
+
+    fn send_batches(&mut self, epoch: u64, incarnation: &str, now: Instant) {
+        while self.busy.batches < BATCHES_MAX {
+            let due = {
+                let state = self.group.state().read();
+                self.courier.next(&state.outbox, now, (self.options.now)())
+            };
+            let Some(mut batch) = due else { return };
+            let payload = loop {
+                let body = EventBatch { incarnation: incarnation.into(), epoch, historical: batch.historical, items: batch.body() };
+                match encode(&body, self.options.encoding) {
+                    Ok(payload) if payload.len() > BATCH_SIZE_MAX && batch.halve() => {}
+                    Ok(payload) => break payload,
+                    Err(error) => return self.failed(format!("events: {error}")),
+                }
+            };
+            // The lease is looked at as the last thing before it leaves.
+            if self.chair.speaks(Instant::now()) != Some(epoch) {
+                return;
+            }
+            self.courier.sent(&batch, now);
+            self.busy.batches += 1;
+            let message = self.options.names.with_payload(&CloudTopic::Events, payload, self.options.encoding, false);
+            self.hand_over(message, Done::BatchPublished);
+        }
+    }
+
+    fn show_summaries(&mut self, now: Instant) {
+        if now >= self.look_at_summaries && !self.busy.collecting {
+            self.look_at_summaries = now + self.options.timings.summary_min;
+            self.busy.collecting = true;
+            let (maker, peers) = (self.maker.clone(), self.peers.clone());
+            let patience = self.options.timings.summary_min.max(Duration::from_secs(1));
+            self.work.push(Box::pin(async move {
+                let mut summaries = vec![maker.current()];
+                summaries.extend(tokio::time::timeout(patience, peers.collect()).await.unwrap_or_default());
+                Done::Collected(summaries)
+            }));
+        }
+        while self.busy.summaries < SUMMARIES_MAX {
+            let Some((site, summary)) = self.board.take() else { return };
+            self.busy.summaries += 1;
+            let topic = CloudTopic::Summary(site.clone());
+            self.publish(&topic, &summary, true, move |outcome| Done::SummaryPublished(site, outcome));
+        }
+    }
+
+    fn publish<T: Serialize>(
+        &mut self,
+        topic: &CloudTopic,
+        body: &T,
+        retain: bool,
+        done: impl FnOnce(Result<(), LinkError>) -> Done + Send + 'static,
+    ) {
+        match encode(body, self.options.encoding) {
+            Ok(payload) => {
+                let message = self.options.names.with_payload(topic, payload, self.options.encoding, retain);
+                self.hand_over(message, done);
+            }
+            Err(error) => {
+                let refused = LinkError::Refused(error.to_string());
+                self.work.push(Box::pin(async move { done(Err(refused)) }));
+            }
+        }
+    }
+
+    fn hand_over(&mut self, message: Message, done: impl FnOnce(Result<(), LinkError>) -> Done + Send + 'static) {
+        let link = self.link.clone();
+        let patience = self.options.timings.resend_after;
+        self.work.push(Box::pin(async move {
+            let outcome = tokio::time::timeout(patience, link.publish(message)).await;
+            done(outcome.unwrap_or(Err(LinkError::Down)))
+        }));
+    }
+
+    /// An orderly end: the chair is free at once, and the cloud knows that this gateway is gone.
+    async fn farewell(mut self) {
+        if let Some(epoch) = self.tenure.take() {
+            let node = self.group.node();
+            let yielding = self.group.propose(Command::Uplink(UplinkCommand::Yield { node, epoch }));
+            let _ = tokio::time::timeout(Duration::from_secs(1), yielding).await;
+        }
+        if self.connected
+            && let Some(message) = Self::will(&self.options.names, self.group.node(), self.options.encoding, (self.options.now)())
+        {
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.link.publish(message)).await;
+        }
+    }
+
+    fn failed(&mut self, why: String) {
+        self.status.send_if_modified(|status| {
+            let changed = status.last_error.as_ref() != Some(&why);
+            status.last_error = Some(why);
+            changed
+        });
+    }
+
+    fn tell(&mut self, look: &Look) {
+        let (connected, epoch, sent_upto, resent) = (self.connected, self.tenure, self.courier.sent_upto(), self.courier.resent);
+        self.status.send_if_modified(|status| {
+            let next = Status {
+                connected,
+                epoch,
+                sent_upto,
+                acknowledged_seq: look.acknowledged_seq,
+                newest_seq: look.newest_seq,
+                resent,
+                last_error: status.last_error.clone(),
+            };
+            let changed = *status != next;
+            *status = next;
+            changed
+        });
+    }
+}
