@@ -6,6 +6,7 @@
 //! ```
 //! Nothing here is ever changed by a reader. A disk that cannot be written stops the gateway; no record is dropped.
 
+mod backfill;
 mod reader;
 mod rows;
 mod schema;
@@ -78,6 +79,19 @@ impl History {
 
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Puts in audit links that this gateway lacks because a snapshot carried it over them (`Reader::missing` names them). They are
+    /// taken only where they join up with the links that are here, so another gateway can bring nothing false.
+    /// Blocks until it is done; gives how many were new. Call off the async threads.
+    pub fn backfill(&self, group: &GroupId, links: Vec<AuditRow>) -> Result<usize, HistoryError> {
+        let (answer, answered) = sync_channel(1);
+        let sent = self.inner.jobs.send(Job::Backfill { group: group.clone(), links, answer });
+        let stopped = || HistoryError::Stopped(self.inner.failure.lock().clone().unwrap_or_else(|| "the history thread has ended".into()));
+        match sent.ok().and_then(|()| answered.recv().ok()) {
+            Some(outcome) => outcome.map_err(HistoryError::Content),
+            None => Err(stopped()),
+        }
     }
 
     /// Reads see what is committed: a few milliseconds behind what was taken.

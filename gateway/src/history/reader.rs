@@ -3,7 +3,7 @@
 use super::rows::{AuditFilter, AuditRow, InstanceFilter, InstanceRow, Page, TaskRow, page_len};
 use super::schema::{self, signed, unsigned};
 use super::verify::{self, Verification};
-use super::{HistoryError, rows};
+use super::{HistoryError, backfill, rows};
 use parking_lot::Mutex;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -60,6 +60,11 @@ impl Reader {
     /// Recomputes the whole chain of a group. Reads every link: minutes on years of trail.
     pub async fn verify(&self, group: GroupId) -> Result<Verification, HistoryError> {
         self.ask(move |connection| verify::verify(connection, &group)).await
+    }
+
+    /// The first run of audit links that are not here though later ones are: `from..=to`. Another gateway has them.
+    pub async fn missing(&self, group: GroupId) -> Result<Option<(u64, u64)>, HistoryError> {
+        self.ask(move |connection| backfill::missing(connection, &group)).await
     }
 
     /// Index of the newest entry of `group` whose records can be read here.

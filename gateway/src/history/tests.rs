@@ -180,3 +180,40 @@ fn a_file_of_another_format_is_refused() {
     assert!(matches!(History::open(folder.path(), Box::new(|_| {})), Err(HistoryError::Format { found: 9, .. })));
     assert!(matches!(verify_audit(&path, &mesh()), Err(HistoryError::Format { found: 9, .. })));
 }
+
+#[tokio::test]
+async fn links_under_a_snapshot_come_from_another_gateway_and_only_true_ones() {
+    let (whole, holey) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let (complete, caught_up) = (open(whole.path()), open(holey.path()));
+    let mut chain = AuditChain::default();
+    for index in 1..=60 {
+        let records = records(&mut chain, index);
+        complete.take(&mesh(), index, records.clone());
+        if !(21..=50).contains(&index) {
+            caught_up.take(&mesh(), index, records);
+        }
+    }
+    complete.flush(&mesh(), 60).expect("flushes");
+    caught_up.flush(&mesh(), 60).expect("flushes");
+    assert!(matches!(caught_up.reader().verify(mesh()).await.expect("reads"), Verification::Broken { seq: 51, .. }));
+    assert_eq!(caught_up.reader().missing(mesh()).await.expect("reads"), Some((21, 50)));
+    assert_eq!(complete.reader().missing(mesh()).await.expect("reads"), None);
+
+    // In pages from the hole's end, as it would be fetched.
+    let page = async |before| {
+        let filter = AuditFilter { before_seq: Some(before), limit: 12, ..AuditFilter::default() };
+        let mut rows = complete.reader().audit(filter).await.expect("reads").rows;
+        rows.reverse();
+        rows
+    };
+    let mut forged = page(51).await;
+    forged[3].subject = "nobody".into();
+    assert!(caught_up.backfill(&mesh(), forged).is_err());
+    assert!(caught_up.backfill(&mesh(), page(40).await).is_err(), "it does not join up yet");
+    for (before, new) in [(51, 12), (39, 12), (27, 6), (27, 0)] {
+        assert_eq!(caught_up.backfill(&mesh(), page(before).await).expect("is true"), new, "before {before}");
+    }
+    let verified = Verification::Verified { count: 60, head: chain.head.to_string() };
+    assert_eq!(caught_up.reader().verify(mesh()).await.expect("reads"), verified);
+    assert_eq!(caught_up.reader().missing(mesh()).await.expect("reads"), None);
+}

@@ -1,8 +1,9 @@
 //! The thread that writes: takes what waits, writes it in one transaction with the index that it reaches.
 //! On the first error it stops for good and says so; it never goes on with a hole.
 
-use super::OnFailure;
+use super::rows::AuditRow;
 use super::schema::signed;
+use super::{OnFailure, backfill};
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, params};
 use spalla_shared::engine::Record;
@@ -18,6 +19,7 @@ const BATCH_LEN_MAX: usize = 512;
 pub enum Job {
     Take { group: GroupId, index: u64, records: Vec<Record> },
     Flush { group: GroupId, index: u64, answer: SyncSender<Result<(), String>> },
+    Backfill { group: GroupId, links: Vec<AuditRow>, answer: SyncSender<Result<usize, String>> },
     Stop,
 }
 
@@ -61,7 +63,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
-        let mut flushes = Vec::new();
+        let (mut flushes, mut backfills) = (Vec::new(), Vec::new());
         let mut touched = BTreeSet::new();
         let transaction = self.connection.transaction().map_err(say)?;
         for job in batch {
@@ -79,8 +81,13 @@ impl Writer {
                     touched.insert(group);
                 }
                 Job::Flush { group, index, answer } => flushes.push((group, index, answer)),
+                Job::Backfill { group, links, answer } => backfills.push((group, links, answer)),
                 Job::Stop => {}
             }
+        }
+        // Behind the new records: a link may join up with one of them.
+        for (group, links, answer) in backfills {
+            let _ = answer.send(backfill::insert(&transaction, &group, &links).map_err(say)?);
         }
         for group in &touched {
             let index = self.applied.get(group).copied().unwrap_or_default();

@@ -4,7 +4,7 @@
 //! long is sent again from the acknowledgement on; what the cloud misses (`gap`) is sent again first.
 
 use super::Timings;
-use spalla_shared::engine::outbox::{Outbox, OutboxClass, OutboxItem};
+use spalla_shared::engine::outbox::{DROPPED, Outbox, OutboxClass, OutboxItem};
 use spalla_shared::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,8 +23,6 @@ const NOTES_MAX: usize = 4;
 const BACKOFF_MAX: u32 = 8;
 /// Events older than this when they are sent are backlog.
 const HISTORICAL_AFTER_MS: u64 = 60_000;
-/// Type of the outbox item that names dropped sequences, in `data.ranges`.
-pub const DROPPED: &str = "spalla.uplink.dropped";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
@@ -221,11 +219,14 @@ fn notes(outbox: &Outbox, holes: &[(u64, u64)], reached: u64) -> Vec<OutboxItem>
     let behind = outbox.items.partition_point(|item| item.seq <= reached);
     let named =
         |item: &&OutboxItem| dropped_ranges(item).iter().any(|(from, to)| holes.iter().any(|(first, last)| from <= last && to >= first));
-    outbox.items.range(behind..).filter(|item| &*item.event.kind == DROPPED).filter(named).take(NOTES_MAX).cloned().collect()
+    outbox.items.range(behind..).filter(named).take(NOTES_MAX).cloned().collect()
 }
 
 /// The sequences that a `dropped` item names.
 pub fn dropped_ranges(item: &OutboxItem) -> Vec<(u64, u64)> {
+    if &*item.event.kind != DROPPED {
+        return Vec::new();
+    }
     let number = |value: &spalla_shared::value::Value| value.as_i64().and_then(|number| u64::try_from(number).ok());
     let ranges = item.event.data.get("ranges").and_then(|ranges| ranges.as_array()).unwrap_or_default();
     ranges

@@ -13,11 +13,13 @@ mod courier;
 mod link;
 pub mod receiver;
 mod service;
+mod site_view;
 mod summary;
 mod wire;
 
 pub use link::{CloudLink, LinkError, LinkEvent};
 pub use service::{Status, Uplink, UplinkOptions};
+pub use site_view::SiteView;
 pub use summary::{LocalCounts, PeerSummaries, SummaryMaker, SummarySource};
 pub use wire::{Names, WireError};
 

@@ -7,9 +7,8 @@ use crate::consensus::{Freshness, Group, GroupRef, Leadership, Member, ProposeEr
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use spalla_broker::message::Message;
-use spalla_shared::engine::command::UplinkCommand;
-use spalla_shared::engine::outbox::{OutboxClass, OutboxItem, Speaker};
-use spalla_shared::engine::{Accepted, Command, Rejection, Reply};
+use spalla_shared::engine::outbox::{self, OutboxClass, OutboxItem};
+use spalla_shared::engine::{Accepted, Command, Context, Reply};
 use spalla_shared::event::Event;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
 use spalla_shared::summary::{Aggregate, EventAck, EventBatch, SiteSummary};
@@ -54,9 +53,8 @@ impl Log {
 
     fn push(&self, class: OutboxClass) {
         let mut state = self.state.write();
-        let seq = state.outbox.newest_seq + 1;
         let event = Event {
-            id: format!("e{seq}").into(),
+            id: format!("e{}", state.outbox.newest_seq + 1).into(),
             source: "/test".into(),
             kind: "test".into(),
             subject: None,
@@ -64,8 +62,8 @@ impl Log {
             data: Value::from("x".repeat(100)),
             extensions: BTreeMap::new(),
         };
-        state.outbox.newest_seq = seq;
-        state.outbox.items.push_back(OutboxItem { seq, class, event });
+        let at = state.clock;
+        outbox::push(&mut Context::new(&mut state, 0, at), class, event);
         drop(state);
         self.applied.send_modify(|index| *index += 1);
     }
@@ -74,39 +72,13 @@ impl Log {
         self.state.read().outbox.acknowledged_seq
     }
 
-    /// What the engine does for the uplink's commands.
+    /// The engine's own answer to the uplink's commands.
     fn apply(&self, command: &Command, at: Timestamp) -> Reply {
+        let Command::Uplink(command) = command else { return Ok(Accepted::Nothing) };
         let mut state = self.state.write();
         state.clock = state.clock.max(at);
         let at = state.clock;
-        let outbox = &mut state.outbox;
-        match command {
-            Command::Uplink(UplinkCommand::Acknowledged { upto_seq }) => {
-                outbox.acknowledged_seq = outbox.acknowledged_seq.max(*upto_seq);
-                while outbox.items.front().is_some_and(|item| item.seq <= *upto_seq) {
-                    outbox.items.pop_front();
-                }
-                Ok(Accepted::Nothing)
-            }
-            Command::Uplink(UplinkCommand::Speak { node, until }) => {
-                let epoch = match &outbox.speaker {
-                    Some(speaker) if speaker.node == *node => speaker.epoch,
-                    Some(speaker) if at < speaker.until => return Err(Rejection::new("conflict", "another speaks")),
-                    _ => outbox.epoch + 1,
-                };
-                outbox.epoch = epoch;
-                outbox.born_at.get_or_insert(at);
-                outbox.speaker = Some(Speaker { node: *node, epoch, until: *until });
-                Ok(Accepted::Speaker { node: *node, epoch, until: *until })
-            }
-            Command::Uplink(UplinkCommand::Yield { node, epoch }) => {
-                if outbox.speaker.as_ref().is_some_and(|speaker| (speaker.node, speaker.epoch) == (*node, *epoch)) {
-                    outbox.speaker = None;
-                }
-                Ok(Accepted::Nothing)
-            }
-            _ => Ok(Accepted::Nothing),
-        }
+        outbox::uplink(&mut Context::new(&mut state, 0, at), command)
     }
 }
 
