@@ -1,12 +1,16 @@
 //! What an operator declares and `spalla apply` sends: flows, profiles, devices, pools, areas, people.
 //! YAML and checks live in `resource::read` (one document: `kind:` + fields; a flow is told by its `document:`).
 
+mod read;
+
 use crate::device::Profile;
 use crate::id::DeviceId;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use read::{ResourceFile, read, read_with_warnings};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]

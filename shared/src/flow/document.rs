@@ -179,7 +179,9 @@ impl<'t> Builder<'t> {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| {
                 let mark = error.marker();
-                Box::new(Diagnostic::error("bad-yaml", "", error.info()).at_line(number(mark.line()), number(mark.col() + 1)))
+                let failure = Diagnostic::error("bad-yaml", "", error.info()).at_line(number(mark.line()), number(mark.col() + 1));
+                let colon = failure.message.contains("mapping values");
+                Box::new(failure.hint(colon.then(|| "text that holds `: ` must stand in quotes".into())))
             })?;
             match event {
                 Event::DocumentEnd => {
