@@ -57,3 +57,28 @@ pub trait Hooks: Send + Sync + 'static {
     async fn connected(&self, who: &Principal, session: u64);
     async fn disconnected(&self, who: &Principal, session: u64);
 }
+
+/// Lets everybody in, lets everybody do everything, takes and routes every message. For benches, for tests, and for the
+/// stand-in of a cloud broker in a demonstration; never for a building. A client's principal is its user name, else
+/// `anonymous`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+#[async_trait]
+impl Hooks for AllowAll {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, Refusal> {
+        let name = credentials.username.as_deref().unwrap_or("anonymous");
+        Ok(Principal { client_id: credentials.client_id.as_str().into(), name: name.into() })
+    }
+    fn may_publish(&self, _who: &Principal, _topic: &str) -> bool {
+        true
+    }
+    fn may_subscribe(&self, _who: &Principal, _filter: &str) -> bool {
+        true
+    }
+    async fn publish(&self, _who: &Principal, _message: &Message) -> Verdict {
+        Verdict::Accept { route: true }
+    }
+    async fn connected(&self, _who: &Principal, _session: u64) {}
+    async fn disconnected(&self, _who: &Principal, _session: u64) {}
+}

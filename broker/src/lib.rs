@@ -1,5 +1,16 @@
 //! MQTT for Spalla: the gateway's own listener and sessions, the router behind them, clients to peers and cloud,
 //! and request/response between gateways. The only crate that names rumqttd and rumqttc.
 
+pub mod client;
 pub mod hooks;
 pub mod message;
+pub mod server;
+pub mod version;
+
+mod clock;
+mod router;
+mod session;
+mod topics;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What every connection of one broker shares.
+
+use crate::clock;
+use crate::hooks::Hooks;
+use crate::message::Qos;
+use crate::router::Router;
+use crate::server::config::Limits;
+use crate::server::stats::Counters;
+use crate::server::table::Table;
+use crate::session::handshake::Peer;
+use crate::session::packet::SubOptions;
+use crate::session::registry::Registry;
+use crate::session::state::Session;
+use crate::topics;
+use parking_lot::Mutex;
+use spalla_shared::time::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use tokio::sync::watch;
+
+pub(crate) struct Core {
+    pub hooks: Arc<dyn Hooks>,
+    pub limits: Arc<Limits>,
+    pub counters: Arc<Counters>,
+    pub registry: Arc<Registry>,
+    pub table: Arc<Mutex<Table>>,
+    pub router: Box<dyn Router>,
+    pub started: Timestamp,
+    pub next_client: AtomicU64,
+    /// Sockets open, admitted or not.
+    pub sockets: AtomicUsize,
+    pub stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    pub fn refused(&self, peer: &Peer, reason: &'static str) {
+        self.counters.refused(reason);
+        tracing::debug!(address = %peer.address, reason, "connection refused");
+    }
+
+    /// One filter of a SUBSCRIBE; the answer is its v5 reason code (the granted QoS, or 0x80 and above).
+    pub fn subscribe(&self, session: &Arc<Session>, filter: String, options: SubOptions) -> u8 {
+        if topics::is_shared(&filter) {
+            self.counters.dropped("shared-subscription");
+            return 0x9E;
+        }
+        if !topics::is_filter(&filter, self.limits.topic_levels) {
+            return 0x8F;
+        }
+        if !self.hooks.may_subscribe(&session.who, &filter) {
+            self.counters.dropped("subscription-denied");
+            return 0x87;
+        }
+        {
+            let inner = session.inner.lock();
+            if inner.subscriptions.len() >= self.limits.subscriptions && !inner.subscriptions.contains_key(&filter) {
+                return 0x97;
+            }
+        }
+        self.table.lock().subscribe(session, filter, options);
+        match options.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce => 1,
+            Qos::ExactlyOnce => 2,
+        }
+    }
+
+    pub fn unsubscribe(&self, session: &Session, filter: &str) -> bool {
+        self.table.lock().unsubscribe(session, filter)
+    }
+
+    /// A session is over.
+    pub fn forget(&self, session: &Session) {
+        self.table.lock().forget(session);
+    }
+
+    /// Takes away what has run out: sessions whose clients stayed away, retained messages past their time.
+    pub fn sweep(&self) {
+        for session in self.registry.sweep() {
+            self.forget(&session);
+        }
+        self.table.lock().sweep(clock::now());
+    }
+}

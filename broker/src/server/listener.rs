@@ -1,0 +1,84 @@
+//! Accepts sockets. Nothing a client does, or leaves undone, happens in the accept loop: handshakes have their own task and
+//! their own time limit.
+
+use crate::server::StartError;
+use crate::server::core::Core;
+use crate::server::tls;
+use crate::session::connection;
+use crate::session::handshake::Peer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+const BACKLOG: u32 = 1024;
+/// Sockets above the limit that still get a CONNACK with the reason; those above these are closed at once.
+const CROWD_MARGIN: usize = 64;
+/// Pause after an accept error such as "too many open files", so that the loop does not spin on it.
+const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds so that a port is free again the moment its owner is gone.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut stopping = core.stopping.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match accepted {
+            Ok((socket, address)) => welcome(&core, socket, address, tls.clone()),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                core.counters.refused("accept-error");
+                tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+    let open = core.sockets.fetch_add(1, Ordering::Relaxed) + 1;
+    let count = Count(core.clone());
+    if open > core.limits.connections + CROWD_MARGIN {
+        core.counters.refused("crowded");
+        return;
+    }
+    let crowded = open > core.limits.connections;
+    socket.set_nodelay(true).ok();
+    tokio::spawn(async move {
+        let core = count.0.clone();
+        let Some(tls) = tls else {
+            return connection::serve(core, socket, Peer { address, certificate_name: None, crowded }).await;
+        };
+        let peer = Peer { address, certificate_name: None, crowded };
+        match tokio::time::timeout(core.limits.connect_timeout, tls.accept(socket)).await {
+            Ok(Ok(stream)) => {
+                let certificate_name = tls::client_name(stream.get_ref().1);
+                connection::serve(core, stream, Peer { certificate_name, ..peer }).await;
+            }
+            Ok(Err(_)) => core.refused(&peer, "tls"),
+            Err(_) => core.refused(&peer, "tls-timeout"),
+        }
+    });
+}
+
+/// Counts a socket down however its task ends.
+struct Count(Arc<Core>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,96 @@
+//! Retained messages: the last one of each topic, bounded in number and bytes. In memory only; everything goes through
+//! `keep`, `sweep` and `matching`, so that a store on disk can stand behind them.
+
+use crate::clock;
+use crate::message::Message;
+use spalla_shared::time::Timestamp;
+use spalla_shared::topic::filter_matches;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+pub(crate) struct Retained {
+    messages: BTreeMap<String, Arc<Message>>,
+    bytes: usize,
+    len_max: usize,
+    bytes_max: usize,
+}
+
+impl Retained {
+    pub fn new(len_max: usize, bytes_max: usize) -> Self {
+        Self { messages: BTreeMap::new(), bytes: 0, len_max, bytes_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Keeps a message in place of the last one of its topic; an empty payload only removes that. False where there is no
+    /// room: the topic then has no retained message, because an outdated one would be a lie.
+    pub fn keep(&mut self, message: &Arc<Message>) -> bool {
+        if let Some(old) = self.messages.remove(&message.topic) {
+            self.bytes -= size(&old);
+        }
+        if message.payload.is_empty() {
+            return true;
+        }
+        if self.messages.len() >= self.len_max || self.bytes + size(message) > self.bytes_max {
+            return false;
+        }
+        self.bytes += size(message);
+        self.messages.insert(message.topic.clone(), message.clone());
+        true
+    }
+
+    /// What a filter takes, in topic order. Only topics that begin like the filter, up to its first wildcard, are looked at.
+    pub fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Arc<Message>> + 'a {
+        let literal = filter.split(['+', '#']).next().unwrap_or_default();
+        // `a/#` takes `a` as well.
+        let prefix = literal.strip_suffix('/').unwrap_or(literal);
+        self.messages
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(topic, _)| topic.starts_with(prefix))
+            .filter(move |(topic, _)| filter_matches(filter, topic))
+            .map(|(_, message)| message)
+    }
+
+    pub fn sweep(&mut self, now: Timestamp) {
+        let bytes = &mut self.bytes;
+        self.messages.retain(|_, message| {
+            let over = clock::is_past(message.expires_at, now);
+            if over {
+                *bytes -= size(message);
+            }
+            !over
+        });
+    }
+}
+
+fn size(message: &Message) -> usize {
+    message.topic.len() + message.payload.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(topic: &str, payload: &'static [u8], expires_at: Option<i64>) -> Arc<Message> {
+        let payload = bytes::Bytes::from_static(payload);
+        Arc::new(Message { topic: topic.into(), payload, expires_at: expires_at.map(Timestamp), ..Message::default() })
+    }
+
+    #[test]
+    fn the_store_is_bounded_replaces_and_forgets() {
+        let mut store = Retained::new(3, 100);
+        assert!(
+            store.keep(&message("a", b"1", None)) && store.keep(&message("a/b", b"2", Some(50))) && store.keep(&message("ab", b"3", None))
+        );
+        assert!(!store.keep(&message("c", b"4", None)), "a fourth has no room");
+        assert!(store.keep(&message("a", b"5", None)), "replacing has");
+        let topics: Vec<&str> = store.matching("a/#").map(|message| message.topic.as_str()).collect();
+        assert_eq!(topics, ["a", "a/b"]);
+        store.sweep(Timestamp(50));
+        assert!(store.keep(&message("a", b"", None)));
+        assert_eq!((store.len(), store.bytes), (1, 3));
+    }
+}

@@ -1,0 +1,108 @@
+//! From the first byte to an admitted client: CONNECT, authentication, the will's ACL. Everything that can be wrong is
+//! answered with the code of the client's version and counted; nothing here touches sessions of others.
+
+use crate::hooks::{Credentials, Principal, Refusal};
+use crate::server::core::Core;
+use crate::session::connection::may_publish;
+use crate::session::decode::{DecodeError, Decoder};
+use crate::session::encode;
+use crate::session::packet::{Connect, Incoming};
+use crate::topics;
+use crate::version::Version;
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Longest client id taken, in bytes.
+const CLIENT_ID_LEN_MAX: usize = 256;
+
+/// What the transport knows of a client.
+pub(crate) struct Peer {
+    pub address: SocketAddr,
+    pub certificate_name: Option<String>,
+    /// More clients than the limit: it is told so and sent away.
+    pub crowded: bool,
+}
+
+/// A client that may come in.
+pub(crate) struct Admitted {
+    pub who: Principal,
+    pub connect: Connect,
+    pub assigned_client_id: Option<String>,
+    pub session_expiry_s: u32,
+}
+
+/// Reads one CONNECT, bounded by the caller in time.
+pub(crate) async fn read_connect<S>(stream: &mut S, decoder: &mut Decoder, data: &mut BytesMut) -> Result<Connect, &'static str>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match decoder.next(data) {
+            Ok(Some(Incoming::Connect(connect))) => return Ok(*connect),
+            Ok(Some(_)) => return Err("not-connect"),
+            Ok(None) => {}
+            Err(DecodeError::UnsupportedVersion) => {
+                // Level 3 and level 6 clients alike understand a v3.1.1 CONNACK with code 1.
+                tell(stream, &encode::refusal(Version::V4, 0x84, "")).await;
+                return Err("unsupported-version");
+            }
+            Err(DecodeError::Close(_)) => return Err("malformed"),
+        }
+        match stream.read_buf(data).await {
+            Ok(0) | Err(_) => return Err("gone"),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Judges a CONNECT. An error is the CONNACK code, the text for the client and the word for the statistics.
+pub(crate) async fn admit(core: &Core, peer: &Peer, mut connect: Connect) -> Result<Admitted, (u8, &'static str, &'static str)> {
+    if peer.crowded {
+        return Err((0x89, "too many clients", "crowded"));
+    }
+    if connect.client_id.len() > CLIENT_ID_LEN_MAX || connect.client_id.chars().any(char::is_control) {
+        return Err((0x85, "client id not allowed", "client-id"));
+    }
+    let mut assigned_client_id = None;
+    if connect.client_id.is_empty() {
+        if connect.version == Version::V4 && !connect.clean_start {
+            return Err((0x85, "a session needs a client id", "client-id"));
+        }
+        let number = core.next_client.fetch_add(1, Ordering::Relaxed);
+        connect.client_id = format!("auto-{:x}-{number}", core.started.millis());
+        assigned_client_id = Some(connect.client_id.clone());
+    }
+    let credentials = Credentials {
+        client_id: connect.client_id.clone(),
+        username: connect.username.take(),
+        password: connect.password.take(),
+        certificate_name: peer.certificate_name.clone(),
+        address: peer.address,
+    };
+    let asked = tokio::time::timeout(core.limits.connect_timeout, core.hooks.authenticate(&credentials)).await;
+    let who = match asked {
+        Ok(Ok(who)) => who,
+        Ok(Err(Refusal::BadCredentials)) => return Err((0x86, "bad user name or password", "bad-credentials")),
+        Ok(Err(Refusal::NotAuthorised)) => return Err((0x87, "not authorised", "not-authorised")),
+        Ok(Err(Refusal::Unavailable)) => return Err((0x88, "server unavailable", "unavailable")),
+        Err(_) => return Err((0x88, "authentication took too long", "unavailable")),
+    };
+    if let Some(will) = &connect.will {
+        if !topics::is_publishable(&will.message.topic, core.limits.topic_levels) {
+            return Err((0x90, "will topic not allowed", "will-topic"));
+        }
+        if may_publish(core, &who, &will.message).is_err() {
+            return Err((0x87, "not authorised to publish the will", "will-denied"));
+        }
+    }
+    let longest = u32::try_from(core.limits.session_expiry.as_secs()).unwrap_or(u32::MAX);
+    let session_expiry_s = connect.session_expiry_s.min(longest);
+    Ok(Admitted { who, connect, assigned_client_id, session_expiry_s })
+}
+
+pub(crate) async fn tell<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
+    stream.write_all(bytes).await.ok();
+    stream.shutdown().await.ok();
+}
