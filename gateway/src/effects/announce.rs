@@ -24,6 +24,7 @@ pub async fn announce(group: GroupRef, site: SiteId, boot: u64, version: Arc<str
             Ok(receipt) => {
                 if let Err(rejection) = receipt.reply {
                     tracing::warn!(group = %group.id(), code = %rejection.code, reason = %rejection.message, "this start was not taken");
+                    tokio::time::sleep(AGAIN).await;
                 }
                 // A follower hears of it a moment later.
                 let _ = tokio::time::timeout(AGAIN, applied.wait_for(|applied| *applied >= receipt.index)).await;

@@ -8,6 +8,7 @@ use super::clock::{group_now, wall_now};
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
+use crate::telemetry::Quality;
 use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::{self, Ack, AckStatus, CommandSpec, Confirm, Format, OPENING_EXPIRY_MAX_MS};
 use spalla_shared::engine::effect::DeviceStage;
@@ -291,14 +292,16 @@ fn with_spec<T>(executors: &Executors, device: &DeviceId, command: &str, pick: i
     profile.command(command).map(pick)
 }
 
-/// Whether the property takes the value within its time, seen since the command was issued.
+/// Whether the property has the value within its time. For an opening it must have been reported since the command was
+/// issued: a door that already stood open proves nothing.
 async fn confirmed(executors: &Executors, order: &Order<'_>, confirm: &Confirm) -> bool {
     let mut changed = executors.telemetry.changed();
     let until = order.until.min(Instant::now() + Duration::from_millis(confirm.within_ms));
     loop {
         changed.borrow_and_update();
         let reading = executors.telemetry.latest(order.device, &confirm.property, wall_now());
-        if reading.value == confirm.becomes && reading.quality == crate::telemetry::Quality::Live {
+        let tells = order.effect.class != EffectClass::Opening || reading.received_at >= order.effect.issued_at;
+        if tells && reading.value == confirm.becomes && reading.quality == Quality::Live {
             return true;
         }
         if !matches!(timeout_at(until, changed.changed()).await, Ok(Ok(()))) {

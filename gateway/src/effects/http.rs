@@ -11,6 +11,7 @@ use spalla_shared::engine::effect::{HttpAuthentication, HttpRequest};
 use spalla_shared::engine::{Outcome, Problem};
 use spalla_shared::flow::plan::HttpOutput;
 use spalla_shared::value::Value;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,8 +25,13 @@ const REDIRECTS_MAX: usize = 5;
 const HEADERS_MAX: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-#[derive(Clone)]
+/// Cheap to clone. Connections and certificates are set up with the first call: a gateway whose flows call nobody needs none.
+#[derive(Clone, Default)]
 pub struct HttpClient {
+    clients: Arc<OnceLock<Result<Clients, String>>>,
+}
+
+struct Clients {
     following: Client,
     staying: Client,
 }
@@ -39,12 +45,17 @@ pub(super) struct Post<'a> {
 }
 
 impl HttpClient {
-    /// Fails where the platform's certificates cannot be used.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        // Also done by the wiring; a second call changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let build = |policy| Client::builder().redirect(policy).user_agent(concat!("spalla/", env!("CARGO_PKG_VERSION"))).build();
-        Ok(Self { following: build(redirect::Policy::limited(REDIRECTS_MAX))?, staying: build(redirect::Policy::none())? })
+    fn clients(&self) -> Result<&Clients, Problem> {
+        let clients = self.clients.get_or_init(|| {
+            // Also done by the wiring; a second call changes nothing.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let build = |policy| {
+                let client = Client::builder().redirect(policy).user_agent(concat!("spalla/", env!("CARGO_PKG_VERSION"))).build();
+                client.map_err(|error| reason(&error))
+            };
+            Ok(Clients { following: build(redirect::Policy::limited(REDIRECTS_MAX))?, staying: build(redirect::Policy::none())? })
+        });
+        clients.as_ref().map_err(|error| Problem::standard("configuration", 500, format!("this gateway cannot make HTTP calls: {error}")))
     }
 
     pub(super) async fn run(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Outcome {
@@ -59,7 +70,7 @@ impl HttpClient {
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_KEY, header(post.key)?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = send(&self.staying, &Method::POST, &url, &headers, Some(&post.body.to_json()), post.until).await?;
+        let response = send(&self.clients()?.staying, &Method::POST, &url, &headers, Some(&post.body.to_json()), post.until).await?;
         accept(&response, false)
     }
 
@@ -90,7 +101,8 @@ impl HttpClient {
         if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let client = if request.redirect { &self.following } else { &self.staying };
+        let clients = self.clients()?;
+        let client = if request.redirect { &clients.following } else { &clients.staying };
         let response = send(client, &method, &url, &headers, body.as_deref(), until).await?;
         accept(&response, request.redirect)?;
         let status = response.status().as_u16();

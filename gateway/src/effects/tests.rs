@@ -47,7 +47,7 @@ impl Gateway {
             webhook,
             takeover_wait: Duration::from_millis(200),
         };
-        let http = HttpClient::new().unwrap();
+        let http = HttpClient::default();
         let executors = Executors::new(options, group.clone(), link.clone(), telemetry.clone(), acks.clone(), http, secrets, None);
         let dispatcher = tokio::spawn(Dispatcher::new(executors, Lanes::default()).run()).abort_handle();
         Self { acks, telemetry, link, delivered, dispatcher }
@@ -160,6 +160,52 @@ async fn nothing_is_sent_without_the_log_nor_under_an_earlier_start() {
     let mut early = Gateway::start(&group, 2);
     group.open(EffectClass::Securing, 600, unlock());
     assert!(tokio::time::timeout(Duration::from_millis(300), early.next_delivery()).await.is_err());
+}
+
+/// Random restarts, lost answers and lost quorums: whatever happens in between, the door is asked at most once.
+#[tokio::test]
+async fn a_storm_of_restarts_never_sends_an_opening_twice() {
+    use rand::{RngExt, SeedableRng};
+    let mut sent_once = 0;
+    for seed in 0..30 {
+        let mut dice = rand::rngs::StdRng::seed_from_u64(seed);
+        let group = LocalGroup::new(1, &[DOOR]);
+        let mut boot = 1;
+        let mut gateway = Gateway::start(&group, boot);
+        let mut sent = BTreeMap::<String, u32>::new();
+        for _ in 0..3 {
+            group.open(EffectClass::Opening, 5_000, unlock());
+        }
+        for _ in 0..6 {
+            match dice.random_range(0..4) {
+                0 => *group.lose_answer.lock() = true,
+                1 => *group.failing.lock() = Some(ProposeError::Unknown),
+                2 => *group.failing.lock() = None,
+                _ => {
+                    while let Ok((_, message)) = gateway.delivered.try_recv() {
+                        *sent.entry(command_id(&message)).or_default() += 1;
+                    }
+                    gateway.dispatcher.abort();
+                    boot += 1;
+                    let mut old = std::mem::replace(&mut gateway, Gateway::start(&group, boot));
+                    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = boot);
+                    tokio::task::yield_now().await;
+                    while let Ok((_, message)) = old.delivered.try_recv() {
+                        *sent.entry(command_id(&message)).or_default() += 1;
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(dice.random_range(0..8))).await;
+        }
+        *group.failing.lock() = None;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        while let Ok((_, message)) = gateway.delivered.try_recv() {
+            *sent.entry(command_id(&message)).or_default() += 1;
+        }
+        assert!(sent.values().all(|times| *times == 1), "seed {seed}: {sent:?}");
+        sent_once += sent.len();
+    }
+    assert!(sent_once > 30, "and most of them were sent: {sent_once}");
 }
 
 #[tokio::test]
