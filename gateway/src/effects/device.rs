@@ -90,7 +90,9 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
     match attempt {
         Attempt::Gone => None,
         Attempt::Taken => {
-            let until = order.until.min(Instant::now() + executors.options.takeover_wait);
+            // A device that moved answers where it is now, and its first gateway may still hear from it too: no hurry to give up.
+            let here = order.effect.attempt.as_ref().is_some_and(|attempt| attempt.node == executors.options.node);
+            let until = if here { order.until.min(Instant::now() + executors.options.takeover_wait) } else { order.until };
             let mut progress = Progress::default();
             Some(match listen(order, &mut answers, &mut progress, std::future::pending(), until).await {
                 Step::Answer(ack) => conclude(executors, order, ack).await,

@@ -151,13 +151,13 @@ impl Dispatcher {
                 if self.running.contains_key(id) || self.answered.contains(id) {
                     continue;
                 }
-                let attempted_by = effect.attempt.as_ref().map(|attempt| attempt.node);
-                let ours = match (attempted_by, effect.place(&state)) {
-                    // Only who made the one attempt can say what came of it.
-                    (Some(by), _) => by == node && known,
-                    (None, Place::Leader) => leads,
-                    (None, Place::Node(at)) => at == node && known,
-                    (None, Place::Nowhere) => {
+                let attempted_here = effect.attempt.as_ref().is_some_and(|attempt| attempt.node == node);
+                let ours = match effect.place(&state) {
+                    // Who made the one attempt goes on listening, wherever the device is.
+                    _ if attempted_here => known,
+                    Place::Leader => leads,
+                    Place::Node(at) => at == node && known,
+                    Place::Nowhere => {
                         self.waiting.insert(*id);
                         continue;
                     }

@@ -31,7 +31,7 @@ pub struct ExecutorOptions {
     pub issuer: String,
     /// `notify.webhook`.
     pub webhook: Option<String>,
-    /// How long a gateway that finds an opening attempted by another one listens for its answer before it says `unknown`.
+    /// How long a gateway that finds an opening attempted by an earlier start of itself listens for the answer before it says `unknown`.
     pub takeover_wait: Duration,
 }
 

@@ -6,19 +6,20 @@ use crate::consensus::{Freshness, Group, Leadership, Member, ProposeError, Recei
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use spalla_broker::message::Message;
-use spalla_shared::engine::effect::Attempt;
+use spalla_shared::device::{AckSpec, Bound, Capability, CapabilityKind, CommandSpec, Confirm, EventSpec, FailMode, Profile};
 use spalla_shared::engine::state::{Attachment, DeviceState, Node};
-use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Entry, Owner, Rejection, Reply, Request, State};
+use spalla_shared::engine::{self, Command, Context, EffectClass, Entry, Owner, Request, State};
 use spalla_shared::id::{DeviceId, EffectId, GroupId, NodeId, SiteId};
 use spalla_shared::resource::Device;
 use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 pub const NODE: NodeId = NodeId(1);
 
-/// One voter, no disk. Knows the few commands that this room proposes.
+/// One voter, no disk; commands go through the engine.
 pub struct LocalGroup {
     id: GroupId,
     state: RwLock<State>,
@@ -32,11 +33,12 @@ pub struct LocalGroup {
 }
 
 impl LocalGroup {
-    /// Knows `devices`, attached to [`NODE`], which runs with `boot`.
+    /// Knows `devices` of profile `test`, attached to [`NODE`], which runs with `boot`.
     pub fn new(boot: u64, devices: &[&str]) -> Arc<Self> {
         let mut state = State::new(GroupId::mesh());
         let up = Node { site: SiteId::new("hq"), boot, version: "test".into(), api: None, up_at: Timestamp(0) };
         state.nodes.insert(NODE, up);
+        state.profiles.insert("test".into(), Arc::new(profile()));
         for id in devices {
             let device = Device {
                 id: DeviceId::new(id),
@@ -75,13 +77,8 @@ impl LocalGroup {
     /// An open effect.
     pub fn open(&self, class: EffectClass, deadline_ms: u64, request: Request) -> EffectId {
         self.change(|state| {
-            let id = EffectId { index: state.applied, ordinal: 1 };
-            let key: Arc<str> = format!("mesh.{id}").into();
-            let issued_at = wall_now();
-            let deadline = issued_at.plus(deadline_ms);
-            let effect = Effect { id, key, owner: Owner::Nobody, issued_at, deadline, class, request, attempt: None };
-            state.effects.insert(id, effect);
-            id
+            let (index, now) = (state.applied, wall_now());
+            Context::new(state, index, now).open_effect(Owner::Nobody, class, now.plus(deadline_ms), request)
         })
     }
 
@@ -106,42 +103,6 @@ impl LocalGroup {
     }
 }
 
-fn apply(state: &mut State, entry: &Entry) -> Reply {
-    state.clock = state.clock.max(entry.at);
-    match &entry.command {
-        Command::EffectAttempt { effect, node } => {
-            let boot = state.nodes.get(node).map_or(0, |node| node.boot);
-            let Some(effect) = state.effects.get_mut(effect) else { return Err(Rejection::new("unknown-effect", "no such effect")) };
-            if effect.attempt.is_some() {
-                return Ok(Accepted::AttemptRefused);
-            }
-            effect.attempt = Some(Attempt { node: *node, boot, at: entry.at });
-            Ok(Accepted::AttemptGranted)
-        }
-        Command::EffectDone { effect, .. } => match state.effects.remove(effect) {
-            Some(_) => Ok(Accepted::Nothing),
-            None => Err(Rejection::new("late", "no such effect")),
-        },
-        Command::Presence { device, node, session, online } => {
-            if let Some(device) = state.devices.get_mut(device) {
-                let attached = Attachment { node: *node, session: *session, since: entry.at };
-                device.attached = online.then_some(attached);
-            }
-            Ok(Accepted::Nothing)
-        }
-        Command::TimersDue => {
-            let at = state.clock;
-            state.timers.retain(|timer| timer.due > at);
-            Ok(Accepted::Nothing)
-        }
-        Command::Continue => {
-            state.ready.clear();
-            Ok(Accepted::Nothing)
-        }
-        _ => Ok(Accepted::Nothing),
-    }
-}
-
 #[async_trait]
 impl Group for LocalGroup {
     fn id(&self) -> &GroupId {
@@ -157,7 +118,7 @@ impl Group for LocalGroup {
         let mut state = self.state.write();
         state.applied += 1;
         let entry = Entry { index: state.applied, at: wall_now(), command };
-        let reply = apply(&mut state, &entry);
+        let reply = engine::apply(&mut state, &entry).reply;
         drop(state);
         self.log.lock().push(entry.command);
         self.applied.send_replace(entry.index);
@@ -181,6 +142,21 @@ impl Group for LocalGroup {
     fn members(&self) -> Vec<Member> {
         Vec::new()
     }
+}
+
+/// A lock: `unlock` opens; `lock` secures and is seen by the property `lock`.
+fn profile() -> Profile {
+    let command = |class, bound, confirm| CommandSpec { class, expiry_ms: Some(10_000), bound, ack: AckSpec::Done, confirm };
+    let seen = Confirm { property: "lock".into(), becomes: Value::from("locked"), within_ms: 200 };
+    let commands = BTreeMap::from([
+        ("unlock".into(), command(EffectClass::Opening, Some(Bound::Device { pulse_ms: 3_000 }), None)),
+        ("blink".into(), command(EffectClass::Neutral, None, None)),
+        ("lock".into(), command(EffectClass::Securing, None, Some(seen))),
+    ]);
+    let events = BTreeMap::from([("forced".into(), EventSpec { title: None, alarm: true })]);
+    let (kind, fail_mode, state) = (CapabilityKind::Lock, Some(FailMode::Secure), BTreeMap::new());
+    let capabilities = vec![Capability { id: "lock".into(), kind, fail_mode, state, events, commands }];
+    Profile { name: "test".into(), version: 1, title: "".into(), capabilities }
 }
 
 /// Passes on what is delivered; fails with what it is told to.

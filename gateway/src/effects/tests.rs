@@ -2,10 +2,10 @@
 
 use super::test_support::{FakeLink, LocalGroup, NODE, command_id, no_args};
 use super::*;
-use crate::consensus::ProposeError;
+use crate::consensus::{Group, ProposeError};
 use crate::telemetry::Telemetry;
 use spalla_broker::message::{Message, Qos};
-use spalla_shared::device::{Ack, AckStatus, Capability, CapabilityKind, CommandSpec, Confirm, Format, Profile};
+use spalla_shared::device::{Ack, AckStatus, Format};
 use spalla_shared::engine::effect::{DeviceStage, HttpAuthentication, HttpRequest};
 use spalla_shared::engine::state::{Timer, TimerWhat};
 use spalla_shared::engine::{Command, EffectClass, Outcome, Request};
@@ -68,8 +68,21 @@ impl Drop for Gateway {
     }
 }
 
+fn ask(command: &str) -> Request {
+    Request::Device { device: DeviceId::new(DOOR), command: command.into(), args: no_args(), until: DeviceStage::Done }
+}
+
 fn unlock() -> Request {
-    Request::Device { device: DeviceId::new(DOOR), command: "unlock".into(), args: no_args(), until: DeviceStage::Done }
+    ask("unlock")
+}
+
+/// The gateway starts again, as the log hears it.
+async fn node_up(group: &LocalGroup, boot: u64) {
+    group.propose(Command::NodeUp { node: NODE, site: "hq".into(), boot, version: "test".into(), api: None }).await.unwrap();
+}
+
+async fn attach(group: &LocalGroup, node: NodeId, session: u64) {
+    group.propose(Command::Presence { device: DeviceId::new(DOOR), node, session, online: true }).await.unwrap();
 }
 
 async fn outcome_of(group: &LocalGroup, id: EffectId) -> Outcome {
@@ -115,24 +128,34 @@ async fn an_opening_attempted_before_a_restart_is_unknown_and_never_sent_again()
     let id = group.open(EffectClass::Opening, 5_000, unlock());
     first.next_delivery().await;
     drop(first);
-    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = 2);
     let mut second = Gateway::start(&group, 2);
-    assert_eq!(status(&outcome_of(&group, id).await), "unknown");
-    assert!(second.delivered.try_recv().is_err());
+    node_up(&group, 2).await;
+    attach(&group, NODE, 2 << 32).await;
+    assert_eq!(group.change(|state| (state.effects.contains_key(&id), state.counters.opening_unknown)), (false, 1));
+    // What comes next is sent, the old one is not.
+    let next = group.open(EffectClass::Opening, 5_000, unlock());
+    assert_eq!(command_id(&second.next_delivery().await), format!("mesh.{next}"));
 }
 
 #[tokio::test]
-async fn the_answer_to_an_opening_that_comes_after_the_restart_still_counts() {
+async fn an_opening_of_a_device_that_moved_here_is_not_sent_again_and_its_answer_counts() {
     let group = LocalGroup::new(1, &[DOOR]);
-    let mut first = Gateway::start(&group, 1);
-    let id = group.open(EffectClass::Opening, 5_000, unlock());
-    let key = command_id(&first.next_delivery().await);
-    drop(first);
-    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = 2);
-    let second = Gateway::start(&group, 2);
+    let up = Command::NodeUp { node: NodeId(2), site: "hq".into(), boot: 1, version: "test".into(), api: None };
+    group.propose(up).await.unwrap();
+    attach(&group, NodeId(2), 1).await;
+    let answered = group.open(EffectClass::Opening, 5_000, unlock());
+    let silent = group.open(EffectClass::Opening, 700, unlock());
+    for effect in [answered, silent] {
+        let receipt = group.propose(Command::EffectAttempt { effect, node: NodeId(2) }).await.unwrap();
+        assert_eq!(receipt.reply, Ok(spalla_shared::engine::Accepted::AttemptGranted));
+    }
+    let mut gateway = Gateway::start(&group, 1);
+    attach(&group, NODE, 2).await;
     // Whether before or after the dispatcher looked.
-    second.answer(&key, AckStatus::Done);
-    assert_eq!(status(&outcome_of(&group, id).await), "done");
+    gateway.answer(&format!("mesh.{answered}"), AckStatus::Done);
+    assert_eq!(status(&outcome_of(&group, answered).await), "done");
+    assert_eq!(status(&outcome_of(&group, silent).await), "unknown");
+    assert!(gateway.delivered.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -158,7 +181,7 @@ async fn nothing_is_sent_without_the_log_nor_under_an_earlier_start() {
     *group.failing.lock() = None;
     // Start 2 runs, and the log only knows of start 1.
     let mut early = Gateway::start(&group, 2);
-    group.open(EffectClass::Securing, 600, unlock());
+    group.open(EffectClass::Securing, 600, ask("lock"));
     assert!(tokio::time::timeout(Duration::from_millis(300), early.next_delivery()).await.is_err());
 }
 
@@ -188,7 +211,12 @@ async fn a_storm_of_restarts_never_sends_an_opening_twice() {
                     gateway.dispatcher.abort();
                     boot += 1;
                     let mut old = std::mem::replace(&mut gateway, Gateway::start(&group, boot));
-                    group.change(|state| state.nodes.get_mut(&NODE).unwrap().boot = boot);
+                    let failing = group.failing.lock().take();
+                    *group.lose_answer.lock() = false;
+                    node_up(&group, boot).await;
+                    attach(&group, NODE, boot << 32).await;
+                    *group.failing.lock() = failing;
+                    group.open(EffectClass::Opening, 5_000, unlock());
                     tokio::task::yield_now().await;
                     while let Ok((_, message)) = old.delivered.try_recv() {
                         *sent.entry(command_id(&message)).or_default() += 1;
@@ -230,7 +258,7 @@ async fn a_device_that_does_not_answer_an_opening_leaves_it_unknown() {
 async fn a_securing_command_is_repeated_with_the_same_id_until_answered() {
     let group = LocalGroup::new(1, &[DOOR]);
     let mut gateway = Gateway::start(&group, 1);
-    let id = group.open(EffectClass::Securing, 20_000, unlock());
+    let id = group.open(EffectClass::Securing, 20_000, ask("lock"));
     let first = command_id(&gateway.next_delivery().await);
     let second = command_id(&gateway.next_delivery().await);
     assert_eq!(first, second);
@@ -242,32 +270,13 @@ async fn a_securing_command_is_repeated_with_the_same_id_until_answered() {
 #[tokio::test]
 async fn done_says_whether_the_sensor_saw_it() {
     let group = LocalGroup::new(1, &[DOOR]);
-    group.change(|state| {
-        let spec = CommandSpec {
-            class: EffectClass::Securing,
-            expiry_ms: None,
-            bound: None,
-            ack: serde_json::from_str("\"done\"").unwrap(),
-            confirm: Some(Confirm { property: "lock".into(), becomes: Value::from("locked"), within_ms: 200 }),
-        };
-        let capability = Capability {
-            id: "lock".into(),
-            kind: CapabilityKind::Lock,
-            fail_mode: None,
-            state: BTreeMap::new(),
-            events: BTreeMap::new(),
-            commands: BTreeMap::from([("unlock".into(), spec)]),
-        };
-        let profile = Profile { name: "test".into(), version: 1, title: "".into(), capabilities: vec![capability] };
-        state.profiles.insert("test".into(), Arc::new(profile));
-    });
     let mut gateway = Gateway::start(&group, 1);
-    let unseen = group.open(EffectClass::Securing, 5_000, unlock());
+    let unseen = group.open(EffectClass::Securing, 5_000, ask("lock"));
     let key = command_id(&gateway.next_delivery().await);
     gateway.answer(&key, AckStatus::Done);
     let Outcome::Done { output } = outcome_of(&group, unseen).await else { panic!() };
     assert_eq!(output.get("confirmed"), Some(&Value::Bool(false)));
-    let seen = group.open(EffectClass::Securing, 5_000, unlock());
+    let seen = group.open(EffectClass::Securing, 5_000, ask("lock"));
     let key = command_id(&gateway.next_delivery().await);
     let now = clock::wall_now();
     gateway.telemetry.record(&DeviceId::new(DOOR), "lock", Value::from("locked"), now, now, 10_000).unwrap();
@@ -282,7 +291,7 @@ async fn a_follower_leaves_what_is_the_leaders_and_takes_it_up_when_it_leads() {
     group.lead(false);
     let _gateway = Gateway::start(&group, 1);
     let id = group.open(EffectClass::Neutral, 10_000, Request::Notify { to: "a".into(), template: "t".into(), data: Value::Null });
-    let other = group.open(EffectClass::Neutral, 10_000, unlock());
+    let other = group.open(EffectClass::Neutral, 10_000, ask("blink"));
     group.change(|state| {
         state.devices.get_mut(&DeviceId::new(DOOR)).unwrap().attached.as_mut().unwrap().node = NodeId(2);
     });
@@ -430,7 +439,7 @@ async fn a_device_that_speaks_cbor_is_commanded_in_cbor() {
     let group = LocalGroup::new(1, &[DOOR]);
     let mut gateway = Gateway::start(&group, 1);
     gateway.telemetry.set_format(&DeviceId::new(DOOR), Format::Cbor);
-    group.open(EffectClass::Neutral, 2_000, unlock());
+    group.open(EffectClass::Neutral, 2_000, ask("blink"));
     let message = gateway.next_delivery().await;
     assert_eq!(message.content_type.as_deref(), Some("application/cbor"));
     let (format, _): (_, spalla_shared::device::Command) = Format::read(&message.payload).unwrap();

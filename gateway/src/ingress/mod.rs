@@ -34,7 +34,7 @@ use rate::RateLimit;
 use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal, Verdict};
 use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::Ack;
-use spalla_shared::engine::Command;
+use spalla_shared::engine::{Command, interest};
 use spalla_shared::event::Event;
 use spalla_shared::id::{DeviceId, NodeId};
 use spalla_shared::resource::Device;
@@ -129,15 +129,9 @@ impl Ingress {
         }
     }
 
-    /// Commits `event` to every group in which something wants it; `always` also without that, to the first group.
-    async fn admit(&self, device: &DeviceId, event: Event, historical: bool, always: bool, qos: Qos) -> Verdict {
-        let wanting: Vec<&GroupRef> = self
-            .groups
-            .iter()
-            .enumerate()
-            .filter(|(place, group)| (always && *place == 0) || wants(group, &event))
-            .map(|(_, group)| group)
-            .collect();
+    /// Commits `event` to every group in which something wants it.
+    async fn admit(&self, device: &DeviceId, event: Event, historical: bool, qos: Qos) -> Verdict {
+        let wanting: Vec<&GroupRef> = self.groups.iter().filter(|group| wants(group, &event)).collect();
         if wanting.is_empty() {
             count(&self.counters.events_local);
             return TAKEN;
@@ -199,14 +193,10 @@ impl Ingress {
             Ok(incoming) => incoming,
             Err(refused) => return self.refuse(&device, refused),
         };
-        let spec = self.lookup(&device, |declared, profile| {
-            let alarm = profile.is_some_and(|profile| profile.capabilities.iter().any(|c| c.events.get(name).is_some_and(|e| e.alarm)));
-            (alarm, declared.opens.is_some())
-        });
-        let Some((alarm, opens)) = spec else {
+        if self.lookup(&device, |_, _| ()).is_none() {
             count(&self.counters.unknown_device);
             return Verdict::Refuse("the device is not declared");
-        };
+        }
         self.telemetry.set_format(&device, incoming.format);
         self.telemetry.saw_event(&device, now);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
@@ -220,9 +210,7 @@ impl Ingress {
                 None => {}
             }
         }
-        // A reader that opens a door is decided on inside the engine, whether or not a flow listens.
-        let always = alarm || (opens && name == event::PRESENTED);
-        self.admit(&device, admitted.event, admitted.historical, always, message.qos).await
+        self.admit(&device, admitted.event, admitted.historical, message.qos).await
     }
 
     async fn take_state(&self, device: DeviceId, property: &str, message: &Message, now: Timestamp) -> Verdict {
@@ -253,7 +241,7 @@ impl Ingress {
         let admitted = event::from_reading(&origin, property, value, observed_at);
         // The last word of a device that was away says how things are, not that something happens: no flow starts late by it.
         let historical = admitted.historical || message.retain && now.since(observed_at) > 0;
-        self.admit(&device, admitted.event, historical, false, message.qos).await
+        self.admit(&device, admitted.event, historical, message.qos).await
     }
 
     fn take_ack(&self, device: &DeviceId, message: &Message) -> Verdict {
@@ -306,9 +294,9 @@ fn not_now(qos: Qos, reason: &'static str) -> Verdict {
     }
 }
 
-/// Whether a deployed flow may take `event`. What a device reports as an event is admitted, a mere reading is not.
-fn wants(_group: &GroupRef, event: &Event) -> bool {
-    !event.kind.starts_with("spalla.telemetry.")
+/// Whether a deployed flow may take `event`, or the engine itself does (doors, passages, alarms).
+fn wants(group: &GroupRef, event: &Event) -> bool {
+    interest::wants(&group.state().read(), event)
 }
 
 #[async_trait]

@@ -1,13 +1,15 @@
 //! Ingress as the broker meets it, against a group in memory.
 
 use super::*;
+use crate::consensus::Group;
 use crate::effects::credential;
 use crate::effects::test_support::{LocalGroup, NODE};
 use crate::telemetry::Quality;
 use argon2::password_hash::PasswordHasher;
 use spalla_shared::device::AckStatus;
 use spalla_shared::engine::state::Attachment;
-use spalla_shared::id::CredentialId;
+use spalla_shared::id::{Actor, CredentialId};
+use spalla_shared::resource::{FlowDocument, Resource};
 use spalla_shared::value::Value;
 
 const READER: &str = "hq/reader-1";
@@ -199,6 +201,38 @@ async fn readings_are_known_and_answers_reach_their_executor() {
     it.ingress.publish(&reader(), &message("ack", r#"{"id":"other","status":"done"}"#)).await;
     let counts = it.ingress.counters();
     assert_eq!((counts.readings, counts.acks_taken, counts.acks_unmatched), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn only_what_something_waits_for_enters_the_log() {
+    let it = fixture();
+    let door = Principal { client_id: "d".into(), name: "device:hq/door-1".into() };
+    let from_door = |topic: &str, payload: &str| Message { topic: format!("spalla/v1/hq/door-1/{topic}"), ..message("", payload) };
+    for (topic, payload) in [("event/humming", "{}"), ("state/temperature", "40")] {
+        assert_eq!(it.ingress.publish(&door, &from_door(topic, payload)).await, Verdict::Accept { route: false });
+    }
+    assert!(events(&it.group).is_empty());
+    assert_eq!(it.ingress.counters().events_local, 2);
+    // An alarm always enters; a reading does once a flow waits for it.
+    it.ingress.publish(&door, &from_door("event/forced", "{}")).await;
+    let flow = r#"
+document: { dsl: '1.0.3', namespace: test, name: too-warm, version: '1.0.0' }
+schedule: { on: { one: { with: { type: spalla.telemetry.temperature } } } }
+do:
+  - note: { set: { seen: true } }
+"#;
+    let document = spalla_shared::flow::check(flow).expect("a good flow").document;
+    let resources = vec![Resource::Flow(FlowDocument { document })];
+    it.group.propose(Command::Deploy { resources, by: Actor::system() }).await.unwrap().reply.expect("deployed");
+    it.ingress.publish(&door, &from_door("state/temperature", r#"{"value":41,"time":7}"#)).await;
+    let committed = events(&it.group);
+    let kinds: Vec<&str> = committed.iter().map(|(event, _)| &*event.kind).collect();
+    assert_eq!(kinds, ["spalla.device.forced", "spalla.telemetry.temperature"]);
+    let data = [("device", Value::from("hq/door-1")), ("property", Value::from("temperature")), ("value", Value::Int(41))];
+    assert_eq!((&committed[1].0.data, committed[1].1), (&Value::object(data), true), "read long ago");
+    it.ingress.publish(&door, &from_door("state/temperature", "42")).await;
+    assert!(!events(&it.group)[2].1, "read now");
+    assert_eq!(it.group.state().read().counters.started, 1, "and the flow starts by it");
 }
 
 #[tokio::test]
