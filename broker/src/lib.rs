@@ -4,6 +4,7 @@
 pub mod client;
 pub mod hooks;
 pub mod message;
+pub mod rpc;
 pub mod server;
 pub mod version;
 

@@ -1,4 +1,32 @@
 //! Agreement: one Raft group per `GroupId`. The only module that names openraft.
+//!
+//! ```text
+//! propose -> propose.rs -> (leader: openraft -> log_store -> disk, network -> the others) -> machine -> engine::apply
+//!    ^---------------------- Receipt, once this gateway's own state has it too ---------------------------'
+//! ```
+
+mod core;
+mod failure;
+mod group;
+mod links;
+mod log_store;
+mod machine;
+mod mesh;
+mod network;
+mod propose;
+mod registry;
+#[cfg(test)]
+mod tests;
+mod tuning;
+mod types;
+mod watchman;
+mod wire;
+
+pub use failure::Failure;
+pub use links::Gateway;
+pub use mesh::{GroupPlan, Mesh, MeshConfig, StartError};
+pub use tuning::Tuning;
+pub use wire::Digest;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;

@@ -1,0 +1,78 @@
+//! What the parts of one running group share.
+
+use super::links::Links;
+use super::machine::View;
+use super::tuning::Tuning;
+use super::types::{Raft, Types};
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{RaftMetrics, ServerState};
+use parking_lot::Mutex;
+use spalla_shared::id::{GroupId, NodeId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub struct Core {
+    pub id: GroupId,
+    pub node: NodeId,
+    pub raft: Raft,
+    pub view: Arc<View>,
+    pub links: Arc<Links>,
+    pub tuning: Tuning,
+    /// When a leader was last heard of.
+    heard: Mutex<Option<Instant>>,
+}
+
+/// Where a command must go now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Here,
+    To(NodeId),
+    Nowhere,
+}
+
+impl Core {
+    pub fn new(id: GroupId, node: NodeId, raft: Raft, view: Arc<View>, links: Arc<Links>, tuning: Tuning) -> Self {
+        Self { id, node, raft, view, links, tuning, heard: Mutex::new(None) }
+    }
+
+    pub fn with_metrics<T>(&self, read: impl FnOnce(&RaftMetrics<Types>) -> T) -> T {
+        read(&self.raft.metrics().borrow_watched())
+    }
+
+    pub fn route(&self) -> Route {
+        self.with_metrics(|metrics| match metrics.current_leader {
+            Some(leader) if leader == self.node.0 && metrics.state == ServerState::Leader => Route::Here,
+            Some(leader) if leader != self.node.0 => Route::To(NodeId(leader)),
+            _ => Route::Nowhere,
+        })
+    }
+
+    /// On the leader: a quorum answered it within the time in which no other can have been elected.
+    pub fn has_quorum(&self) -> bool {
+        self.with_metrics(|metrics| self.quorum_age(metrics).is_some_and(|age| age < self.tuning.election_min))
+    }
+
+    /// How long ago a quorum answered this leader; zero where it is a quorum by itself.
+    pub fn quorum_age(&self, metrics: &RaftMetrics<Types>) -> Option<Duration> {
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        if voters.next() == Some(self.node.0) && voters.next().is_none() {
+            return Some(Duration::ZERO);
+        }
+        metrics.last_quorum_acked.map(|at| at.elapsed())
+    }
+
+    pub fn leader_was_heard(&self) {
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Time since a leader was heard of, on the leader itself since a quorum answered.
+    pub fn leader_age(&self) -> Option<Duration> {
+        let own = self.with_metrics(|metrics| self.quorum_age(metrics));
+        own.or_else(|| self.heard.lock().map(|at| at.elapsed()))
+    }
+}

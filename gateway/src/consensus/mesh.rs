@@ -1,0 +1,318 @@
+//! All groups of this gateway, with what they share: the log, the connections, the mesh listener, and runtime threads of
+//! their own, so that a flood of device messages cannot hold up a heartbeat.
+
+use super::core::Core;
+use super::group::RaftGroup;
+use super::links::{Gateway, Links};
+use super::log_store::LogStore;
+use super::machine::{Apply, Machine};
+use super::network::Network;
+use super::registry::Registry;
+use super::tuning::Tuning;
+use super::types::Raft;
+use super::wire::{self, Digest, To};
+use super::{Failure, GroupRef, Leadership, RecordSink, propose, watchman};
+use crate::storage::{Log, LogError, Meta, MetaError, SnapshotError, SnapshotFolder};
+use bytes::Bytes;
+use openraft::BasicNode;
+use openraft::errors::{InitializeError, RaftError};
+use parking_lot::Mutex;
+use spalla_broker::rpc::{BindError, RpcError, Server, Service, Tls, TlsError};
+use spalla_shared::id::{GroupId, NodeId, SiteId, derived_u64};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+/// An odd number of sites can lose just under half of them; more than five only make each commit slower.
+const VOTERS_MAX: usize = 5;
+const WORKERS: usize = 2;
+/// For tasks of the mesh to end when it stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct MeshConfig {
+    pub node: NodeId,
+    pub data: PathBuf,
+    pub gateways: Vec<Gateway>,
+    pub listen: SocketAddr,
+    pub tls: Tls,
+    pub tuning: Tuning,
+    pub groups: Vec<GroupPlan>,
+}
+
+/// A group and its first members. Equal on all gateways: each begins an empty group with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    pub id: GroupId,
+    pub voters: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
+}
+
+impl GroupPlan {
+    /// The group `mesh`: the first gateway of each of the first five sites votes, all others learn.
+    pub fn mesh(gateways: &[Gateway]) -> Self {
+        let mut sites: BTreeSet<&SiteId> = BTreeSet::new();
+        let (mut voters, mut learners) = (Vec::new(), Vec::new());
+        for gateway in gateways {
+            if voters.len() < VOTERS_MAX && sites.insert(&gateway.site) {
+                voters.push(gateway.node);
+            } else {
+                learners.push(gateway.node);
+            }
+        }
+        Self { id: GroupId::mesh(), voters, learners }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the mesh certificate is of node {found}, the config says node {expected}")]
+    OtherCertificate { found: NodeId, expected: NodeId },
+    #[error("group `{group}`: {reason}")]
+    Group { group: GroupId, reason: String },
+    #[error("runtime of the mesh: {0}")]
+    Runtime(String),
+}
+
+pub struct Mesh {
+    boot: u64,
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    failure: Failure,
+    log: Arc<Log>,
+    server: Mutex<Option<Server>>,
+    runtime: Mutex<Option<Runtime>>,
+    /// Keeps the folder for this process; the last to go.
+    _meta: Meta,
+}
+
+impl Mesh {
+    /// Opens the data folder, listens, and takes part in every group that has this node as a member. Records of applied
+    /// entries go to `sink`. From any runtime.
+    pub async fn start(config: MeshConfig, sink: Arc<dyn RecordSink>) -> Result<Self, StartError> {
+        Self::start_with(config, spalla_shared::engine::apply, sink).await
+    }
+
+    pub(super) async fn start_with(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("mesh")
+            .enable_all()
+            .build()
+            .map_err(|error| StartError::Runtime(error.to_string()))?;
+        let runtime = Guard(Some(runtime));
+        let started = runtime.handle()?.spawn(start(config, apply, sink)).await;
+        let (meta, log, registry, failure, server) = started.map_err(|error| StartError::Runtime(error.to_string()))??;
+        Ok(Self {
+            boot: meta.boot(),
+            address: server.address(),
+            registry,
+            failure,
+            log,
+            server: Mutex::new(Some(server)),
+            runtime: Mutex::new(runtime.keep()),
+            _meta: meta,
+        })
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.registry.node
+    }
+
+    /// Grows by one with each start of this gateway.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Where the mesh listener listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn group(&self, id: &GroupId) -> Option<GroupRef> {
+        self.registry.group(id).map(|group| group as GroupRef)
+    }
+
+    #[cfg(test)]
+    pub(super) fn raft_group(&self, id: &GroupId) -> Option<Arc<RaftGroup>> {
+        self.registry.group(id)
+    }
+
+    pub fn groups(&self) -> Vec<GroupRef> {
+        self.registry.groups.read().values().map(|group| group.clone() as GroupRef).collect()
+    }
+
+    /// Becomes the reason for which this gateway must stop: its main then ends the process with it.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.watch()
+    }
+
+    /// Answers calls whose method begins with `prefix`.
+    pub fn register(&self, prefix: &str, service: Arc<dyn Service>) {
+        self.registry.register(prefix, service);
+    }
+
+    /// Calls `method` at `node`, which may be this one.
+    pub async fn call(&self, node: NodeId, method: &str, body: Bytes, timeout: Duration) -> Result<Bytes, RpcError> {
+        if node == self.node() {
+            let call = self.registry.call(node, method, body);
+            return tokio::time::timeout(timeout, call).await.unwrap_or(Err(RpcError::Timeout));
+        }
+        self.registry.links.to(node)?.calls.call(method, body, timeout).await
+    }
+
+    /// The digest of a group's state at `node`, and the log index at which it stands there.
+    pub async fn digest(&self, node: NodeId, group: &GroupId, timeout: Duration) -> Result<Digest, RpcError> {
+        let body = wire::encode(&To { group: group.clone(), node, body: () });
+        wire::decode(&self.call(node, wire::DIGEST, body, timeout).await?)
+    }
+
+    /// Hands leadership of a group to another voter, if it is here.
+    pub async fn transfer(&self, group: &GroupId, to: NodeId) -> Result<(), RpcError> {
+        let group = self.registry.group(group).ok_or_else(|| RpcError::Refused(format!("group `{group}` does not run here")))?;
+        group.core.raft.trigger().transfer_leader(to.0).await.map_err(|error| RpcError::Remote(error.to_string()))
+    }
+
+    /// Stops taking part and closes the files. What is committed stays.
+    pub async fn stop(self) {
+        let groups: Vec<_> = self.registry.groups.read().values().cloned().collect();
+        for group in groups {
+            // It only says that the task had ended before.
+            drop(group.core.raft.shutdown().await);
+        }
+        drop(tokio::task::spawn_blocking(move || drop(self)).await);
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.server.lock().take();
+        end(self.runtime.lock().take());
+        self.log.close();
+    }
+}
+
+/// A runtime that may be dropped anywhere.
+struct Guard(Option<Runtime>);
+
+impl Guard {
+    fn handle(&self) -> Result<tokio::runtime::Handle, StartError> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(|| StartError::Runtime("gone".into()))
+    }
+    fn keep(mut self) -> Option<Runtime> {
+        self.0.take()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        end(self.0.take());
+    }
+}
+
+/// Waits for the tasks to end, on a thread of its own: a runtime must not be dropped on another's thread.
+fn end(runtime: Option<Runtime>) {
+    let Some(runtime) = runtime else { return };
+    drop(std::thread::spawn(move || runtime.shutdown_timeout(STOP_TIMEOUT)).join());
+}
+
+type Started = (Meta, Arc<Log>, Arc<Registry>, Failure, Server);
+
+/// On the mesh's own runtime.
+async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> Result<Started, StartError> {
+    let found = config.tls.node()?;
+    if found != config.node {
+        return Err(StartError::OtherCertificate { found, expected: config.node });
+    }
+    let meta = Meta::open(&config.data, config.node)?;
+    let log = Arc::new(Log::open(&config.data.join("raft"))?);
+    let links = Arc::new(Links::new(config.node, &config.gateways, &config.tls)?);
+    let registry = Arc::new(Registry::new(config.node, links));
+    let failure = Failure::new();
+    tokio::spawn(pass_on(log.failure(), failure.clone()));
+    let server = Server::bind(config.listen, &config.tls, registry.clone()).await?;
+    for plan in &config.groups {
+        if plan.voters.contains(&config.node) || plan.learners.contains(&config.node) {
+            let group = begin(&config, plan, &log, &registry, &failure, apply, sink.clone()).await?;
+            registry.groups.write().insert(plan.id.clone(), group.clone());
+            initialise(&config, plan, &group).await?;
+        }
+    }
+    Ok((meta, log, registry, failure, server))
+}
+
+async fn begin(
+    config: &MeshConfig,
+    plan: &GroupPlan,
+    log: &Log,
+    registry: &Registry,
+    failure: &Failure,
+    apply: Apply,
+    sink: Arc<dyn RecordSink>,
+) -> Result<Arc<RaftGroup>, StartError> {
+    let fail = |reason: String| StartError::Group { group: plan.id.clone(), reason };
+    let settings = config.tuning.raft(plan.id.as_str()).map_err(|error| fail(error.to_string()))?;
+    let store = LogStore::open(log.file(derived_u64(&plan.id, 0, 0, "log")))?;
+    let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
+    let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
+    let network = Network { node: config.node, group: plan.id.clone(), links: registry.links.clone() };
+    let raft = Raft::new(config.node.0, settings, network, store, machine).await.map_err(|error| fail(error.to_string()))?;
+
+    let core = Arc::new(Core::new(plan.id.clone(), config.node, raft, view, registry.links.clone(), config.tuning.clone()));
+    let (waiting, commands) = mpsc::channel(propose::WAITING_MAX);
+    tokio::spawn(propose::run(core.clone(), commands));
+    let (told, leadership) = watch::channel(Leadership::default());
+    tokio::spawn(watchman::run(core.clone(), told, failure.clone(), nodes(config, &plan.learners)));
+    Ok(Arc::new(RaftGroup::new(core, waiting, leadership)))
+}
+
+/// All voters begin an empty group alike; where it is begun already, nothing happens.
+async fn initialise(config: &MeshConfig, plan: &GroupPlan, group: &RaftGroup) -> Result<(), StartError> {
+    if !plan.voters.contains(&config.node) {
+        return Ok(());
+    }
+    match group.core.raft.initialize(nodes(config, &plan.voters)).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(StartError::Group { group: plan.id.clone(), reason: error.to_string() }),
+    }
+}
+
+fn nodes(config: &MeshConfig, ids: &[NodeId]) -> BTreeMap<u64, BasicNode> {
+    let of = |id: &NodeId| config.gateways.iter().find(|gateway| gateway.node == *id);
+    ids.iter().filter_map(of).map(|gateway| (gateway.node.0, BasicNode::new(&gateway.address))).collect()
+}
+
+/// `snapshots/mesh`, `snapshots/site%3Ahq`.
+fn folder_of(data: &Path, group: &GroupId) -> PathBuf {
+    let mut name = String::new();
+    for byte in group.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    data.join("snapshots").join(name)
+}
+
+async fn pass_on(mut from: watch::Receiver<Option<String>>, failure: Failure) {
+    while from.changed().await.is_ok() {
+        let reason = from.borrow_and_update().clone();
+        if let Some(reason) = reason {
+            failure.set(reason);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Openraft's calls to one other gateway.
+
+use super::links::{Link, Links};
+use super::types::{Body, RaftVote, Snapshot, Types};
+use super::wire::{self, Chunk, ChunkTaken, To, Transfer};
+use crate::storage::SnapshotImage;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::VoteOf;
+use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use spalla_broker::rpc::{Peer, RpcError};
+use spalla_shared::id::{GroupId, NodeId};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A heartbeat must not wait for more than this to leave.
+const CHUNK_LEN: usize = 64 * 1024;
+/// Chunks until the last; the last also waits for installing.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Appends may wait for the other side's fsync. Heartbeats have openraft's own, shorter limit.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub struct Network {
+    pub node: NodeId,
+    pub group: GroupId,
+    pub links: Arc<Links>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Target;
+
+    async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Target {
+        Target { node: self.node, target: NodeId(target), group: self.group.clone(), links: self.links.clone() }
+    }
+}
+
+/// One gateway as this group's replication sees it.
+pub struct Target {
+    node: NodeId,
+    target: NodeId,
+    group: GroupId,
+    links: Arc<Links>,
+}
+
+impl Target {
+    async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        pick: impl Fn(&Link) -> &Peer,
+        method: &str,
+        body: Q,
+        timeout: Duration,
+    ) -> Result<A, RpcError> {
+        let peer = pick(self.links.to(self.target)?);
+        let body = wire::encode(&To { group: self.group.clone(), node: self.target, body });
+        wire::decode(&peer.call(method, body, timeout).await?)
+    }
+
+    async fn raft<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        action: RPCTypes,
+        method: &str,
+        body: Q,
+        timeout: Duration,
+    ) -> Result<A, RPCError<Types>> {
+        self.call(|link| &link.raft, method, body, timeout).await.map_err(|error| self.error(error, action, timeout))
+    }
+
+    fn error(&self, error: RpcError, action: RPCTypes, timeout: Duration) -> RPCError<Types> {
+        match error {
+            RpcError::Timeout => RPCError::Timeout(Timeout { action, id: self.node.0, target: self.target.0, timeout }),
+            RpcError::Unreachable | RpcError::Refused(_) => RPCError::Unreachable(Unreachable::from_string(error)),
+            RpcError::Remote(_) => RPCError::Network(NetworkError::from_string(error)),
+        }
+    }
+
+    /// Sends what the other side lacks, from where an earlier attempt ended.
+    async fn send(&self, vote: RaftVote, image: &SnapshotImage, install_timeout: Duration) -> Result<RaftVote, RPCError<Types>> {
+        let bytes = image.bytes();
+        let transfer = Transfer { len: bytes.len() as u64, checksum: crc32fast::hash(bytes) };
+        let mut offset = 0;
+        // Asks first, by a chunk without data. Each further round brings at least one byte over, or ends.
+        let mut data = bytes.slice(0..0);
+        loop {
+            let timeout = if offset + data.len() == bytes.len() { install_timeout } else { CHUNK_TIMEOUT };
+            let chunk = Chunk { vote, transfer: transfer.clone(), offset: offset as u64, data: Body(data.clone()) };
+            let taken = self.call(|link| &link.snapshot, wire::SNAPSHOT, chunk, timeout).await;
+            match taken.map_err(|error| self.error(error, RPCTypes::InstallSnapshot, timeout))? {
+                ChunkTaken::Answered { vote } => return Ok(vote),
+                ChunkTaken::More { next } => {
+                    let next = usize::try_from(next).ok().filter(|next| *next < bytes.len());
+                    let next = next.filter(|next| data.is_empty() || *next > offset);
+                    offset =
+                        next.ok_or_else(|| RPCError::Network(NetworkError::from_string("the snapshot's transfer makes no progress")))?;
+                    data = bytes.slice(offset..bytes.len().min(offset + CHUNK_LEN));
+                }
+            }
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Target {
+    type SnapshotData = SnapshotImage;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let timeout = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND_TIMEOUT) };
+        self.raft(RPCTypes::AppendEntries, wire::APPEND, rpc, timeout).await
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.raft(RPCTypes::Vote, wire::VOTE, rpc, option.soft_ttl()).await
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.raft(RPCTypes::Vote, wire::PRE_VOTE, rpc, option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Types>,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            sent = self.send(vote, &snapshot.snapshot, option.hard_ttl()) => Ok(SnapshotResponse::new(sent?)),
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.raft(RPCTypes::TransferLeader, wire::TRANSFER, request, option.soft_ttl()).await
+    }
+}

@@ -1,0 +1,417 @@
+//! Gateways in one process, with real sockets, certificates and files. Times are only bounds against hanging.
+
+use super::log_store::LogStore;
+use super::machine::Machine;
+use super::mesh::Mesh;
+use super::types::Types;
+use super::{Failure, Gateway, GroupPlan, GroupRef, MeshConfig, ProposeError, Receipt, RecordSink, StartError, Tuning};
+use crate::storage::{Log, SnapshotFolder};
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use spalla_broker::rpc::Tls;
+use spalla_shared::engine::record::RecordBody;
+use spalla_shared::engine::state::Node;
+use spalla_shared::engine::{Accepted, Applied, Command, Entry, Record, State};
+use spalla_shared::id::{Actor, GroupId, NodeId, SiteId};
+use spalla_shared::value::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Small enough to compare, and it changes the state with each command. `poison` breaks it.
+fn apply(state: &mut State, entry: &Entry) -> Applied {
+    state.applied = entry.index;
+    let mut records = Vec::new();
+    if let Command::NodeUp { node, site, boot, version, api } = &entry.command {
+        assert_ne!(&**version, "poison", "as asked");
+        state.nodes.insert(*node, Node { site: site.clone(), boot: *boot, version: version.clone(), api: api.clone(), up_at: entry.at });
+        let link = state.audit.link(entry.at, Actor::system(), "node.up", &node.to_string(), Value::Null);
+        records.push(Record { index: entry.index, ordinal: 0, at: entry.at, body: RecordBody::Audit(link) });
+    }
+    Applied { reply: Ok(Accepted::Nothing), effects: Vec::new(), records }
+}
+
+fn command(number: u64) -> Command {
+    named(number, "1")
+}
+
+fn named(number: u64, version: &str) -> Command {
+    Command::NodeUp { node: NodeId(number), site: SiteId::new("hq"), boot: number, version: version.into(), api: None }
+}
+
+#[derive(Default)]
+struct Sink {
+    taken: Mutex<BTreeMap<u64, usize>>,
+    flushed: Mutex<u64>,
+}
+
+impl RecordSink for Sink {
+    fn take(&self, _group: &GroupId, index: u64, records: Vec<Record>) {
+        self.taken.lock().insert(index, records.len());
+    }
+    fn flush(&self, _group: &GroupId, index: u64) -> Result<(), String> {
+        *self.flushed.lock() = index;
+        Ok(())
+    }
+}
+
+struct Cluster {
+    root: TempDir,
+    gateways: Vec<Gateway>,
+    certificates: BTreeMap<NodeId, Tls>,
+    tuning: Tuning,
+    running: BTreeMap<NodeId, Mesh>,
+    sinks: BTreeMap<NodeId, Arc<Sink>>,
+}
+
+impl Cluster {
+    async fn start(count: u64, tuning: Tuning) -> Self {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap().pem().into_bytes();
+        let issuer = Issuer::new(params, authority_key);
+        let (mut gateways, mut certificates, mut ports) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for id in 1..=count {
+            let node = NodeId(id);
+            // Held until all are chosen, so that no two are the same.
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = port.local_addr().unwrap().to_string();
+            ports.push(port);
+            gateways.push(Gateway { node, site: SiteId::new(format!("site-{id}")), address });
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, format!("node-{id}"));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            let certificate = params.signed_by(&key, &issuer).unwrap().pem().into_bytes();
+            certificates.insert(node, Tls { ca: authority.clone(), certificate, key: key.serialize_pem().into_bytes() });
+        }
+        drop(ports);
+        let root = tempfile::tempdir().unwrap();
+        let mut cluster = Self { root, gateways, certificates, tuning, running: BTreeMap::new(), sinks: BTreeMap::new() };
+        for id in 1..=count {
+            cluster.run(id).await;
+        }
+        cluster
+    }
+
+    async fn try_run(&mut self, id: u64) -> Result<(), StartError> {
+        let node = NodeId(id);
+        let gateway = self.gateways.iter().find(|gateway| gateway.node == node).unwrap();
+        let config = MeshConfig {
+            node,
+            data: self.root.path().join(id.to_string()),
+            gateways: self.gateways.clone(),
+            listen: gateway.address.parse().unwrap(),
+            tls: self.certificates[&node].clone(),
+            tuning: self.tuning.clone(),
+            groups: vec![GroupPlan::mesh(&self.gateways)],
+        };
+        let sink = Arc::new(Sink::default());
+        self.sinks.insert(node, sink.clone());
+        let mesh = Mesh::start_with(config, apply, sink).await?;
+        self.running.insert(node, mesh);
+        Ok(())
+    }
+
+    async fn run(&mut self, id: u64) {
+        self.try_run(id).await.unwrap();
+    }
+
+    /// As a crash leaves it: nothing is told to anyone.
+    fn kill(&mut self, id: u64) {
+        drop(self.running.remove(&NodeId(id)).unwrap());
+    }
+
+    fn group(&self, id: u64) -> GroupRef {
+        self.running[&NodeId(id)].group(&GroupId::mesh()).unwrap()
+    }
+
+    async fn leader(&self) -> u64 {
+        let any = self.running.values().next().unwrap().group(&GroupId::mesh()).unwrap();
+        let mut seen = any.leadership();
+        loop {
+            let leader = within(seen.wait_for(|now| now.leader.is_some())).await.unwrap().leader.unwrap();
+            if let Some(mesh) = self.running.get(&leader) {
+                let mut its = mesh.group(&GroupId::mesh()).unwrap().leadership();
+                let until = tokio::time::timeout(Duration::from_secs(5), its.wait_for(|now| now.is_self)).await;
+                if let Ok(Ok(_)) = until {
+                    return leader.0;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Another than `not`.
+    fn other(&self, not: u64) -> u64 {
+        self.running.keys().find(|node| node.0 != not).unwrap().0
+    }
+
+    /// Repeats what is not known to be done, as a caller with a key does.
+    async fn propose(&self, at: u64, command: Command) -> Receipt {
+        let group = self.group(at);
+        for _ in 0..20 {
+            match within(group.propose(command.clone())).await {
+                Ok(receipt) => return receipt,
+                Err(ProposeError::NoQuorum(_) | ProposeError::Unknown) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("no quorum came about");
+    }
+
+    /// Waits until everyone has applied `index`, and compares what came out.
+    async fn agree(&self, index: u64) {
+        let mut digests = BTreeMap::new();
+        for mesh in self.running.values() {
+            let group = mesh.group(&GroupId::mesh()).unwrap();
+            within(group.applied().wait_for(|applied| *applied >= index)).await.unwrap();
+        }
+        // Entries without a command may still come in between; then the indexes differ.
+        for _ in 0..100 {
+            digests.clear();
+            for (node, mesh) in &self.running {
+                let digest = mesh.digest(*node, &GroupId::mesh(), LONG).await.unwrap();
+                digests.insert(*node, digest);
+            }
+            let mut values = digests.values();
+            let first = values.next().unwrap();
+            if values.all(|digest| digest.applied == first.applied) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let first = digests.values().next().unwrap().clone();
+        assert!(digests.values().all(|digest| *digest == first), "{digests:#?}");
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.expect("it hangs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_gateways_agree_lose_one_and_take_it_back() {
+    let mut cluster = Cluster::start(3, Tuning::default()).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.other(leader);
+
+    let receipt = cluster.propose(follower, command(101)).await;
+    // What its own gateway was told is done, it sees.
+    assert!(cluster.group(follower).state().read().nodes.contains_key(&NodeId(101)));
+    assert_eq!(cluster.group(follower).state().read().nodes[&NodeId(101)].up_at, receipt.at);
+    cluster.agree(receipt.index).await;
+    let fresh = cluster.group(follower).freshness();
+    assert!(!fresh.stale && fresh.leader == Some(NodeId(leader)), "{fresh:?}");
+    assert_eq!(cluster.group(leader).members().iter().filter(|member| member.voter).count(), 3);
+    assert!(!cluster.group(follower).leadership().borrow().is_self);
+    let term = cluster.group(leader).leadership().borrow().term;
+
+    cluster.kill(leader);
+    let receipt = cluster.propose(follower, command(102)).await;
+    let second = cluster.leader().await;
+    assert_ne!(second, leader);
+    assert!(cluster.group(second).leadership().borrow().term > term);
+    cluster.agree(receipt.index).await;
+
+    cluster.run(leader).await;
+    assert_eq!(cluster.running[&NodeId(leader)].boot(), 2);
+    let receipt = cluster.propose(leader, command(103)).await;
+    cluster.agree(receipt.index).await;
+    let nodes: Vec<u64> = cluster.group(leader).state().read().nodes.keys().map(|node| node.0).collect();
+    assert_eq!(nodes, [101, 102, 103]);
+    // The records of what it applied went to history, those before its restart once more.
+    assert_eq!(cluster.sinks[&NodeId(leader)].taken.lock().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_at_once_lose_nothing() {
+    let mut cluster = Cluster::start(3, Tuning::default()).await;
+    let leader = cluster.leader().await;
+    let group = cluster.group(cluster.other(leader));
+    let proposals = (200..400).map(|number| {
+        let group = group.clone();
+        tokio::spawn(async move { (number, group.propose(command(number)).await) })
+    });
+    let mut acknowledged = Vec::new();
+    for proposal in proposals.collect::<Vec<_>>() {
+        let (number, result) = within(proposal).await.unwrap();
+        result.unwrap();
+        acknowledged.push(number);
+    }
+    drop(group);
+    for id in 1..=3 {
+        cluster.kill(id);
+    }
+    for id in 1..=3 {
+        cluster.run(id).await;
+    }
+    let receipt = cluster.propose(2, command(500)).await;
+    cluster.agree(receipt.index).await;
+    let group = cluster.group(1);
+    let state = group.state().read();
+    assert!(acknowledged.iter().all(|number| state.nodes.contains_key(&NodeId(*number))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_nothing_is_taken_and_reads_say_that_they_are_stale() {
+    let mut cluster = Cluster::start(3, Tuning::default()).await;
+    let leader = cluster.leader().await;
+    let receipt = cluster.propose(leader, command(101)).await;
+    cluster.agree(receipt.index).await;
+    let follower = cluster.other(leader);
+    // The leader stays alone: the harder case, for it still believes that it leads.
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.kill(id);
+    }
+    let alone = cluster.group(leader);
+    within(alone.leadership().wait_for(|now| !now.is_self)).await.unwrap();
+    assert_eq!(within(alone.propose(command(102))).await, Err(ProposeError::NoQuorum("mesh".into())));
+    assert_eq!(alone.state().read().nodes.len(), 1);
+    let fresh = alone.freshness();
+    assert!(fresh.leader_seen_ms.is_some_and(|age| age >= 600), "{fresh:?}");
+
+    // With one more it goes on, and what was refused was not kept for later.
+    cluster.run(follower).await;
+    let receipt = cluster.propose(follower, command(103)).await;
+    cluster.agree(receipt.index).await;
+    assert!(!alone.state().read().nodes.contains_key(&NodeId(102)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_too_far_behind_gets_a_snapshot() {
+    let tuning = Tuning { snapshot_every: 40, snapshot_keep: 5, ..Tuning::default() };
+    let mut cluster = Cluster::start(3, tuning).await;
+    let leader = cluster.leader().await;
+    let late = cluster.other(leader);
+    let receipt = cluster.propose(late, command(101)).await;
+    cluster.agree(receipt.index).await;
+    cluster.kill(late);
+
+    // More than one chunk.
+    let large = "v".repeat(8 * 1024);
+    for number in 200..300 {
+        cluster.propose(leader, named(number, &large)).await;
+    }
+    let purged = |cluster: &Cluster| {
+        let group = cluster.running[&NodeId(leader)].raft_group(&GroupId::mesh()).unwrap();
+        group.core.with_metrics(|metrics| metrics.purged.map_or(0, |id| id.index))
+    };
+    within(async {
+        while purged(&cluster) <= receipt.index + 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(*cluster.sinks[&NodeId(leader)].flushed.lock() >= purged(&cluster), "the log was purged before history was safe");
+
+    cluster.run(late).await;
+    let receipt = cluster.propose(late, command(301)).await;
+    cluster.agree(receipt.index).await;
+    assert_eq!(cluster.group(late).state().read().nodes.len(), 102);
+    // It begins from its snapshot next time.
+    cluster.kill(late);
+    cluster.run(late).await;
+    let receipt = cluster.propose(late, command(302)).await;
+    cluster.agree(receipt.index).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_hears_of_commits_before_the_next_heartbeat() {
+    let heartbeat = Duration::from_secs(2);
+    let tuning = Tuning { heartbeat, election_min: Duration::from_secs(5), election_max: Duration::from_secs(6), ..Tuning::default() };
+    let cluster = Cluster::start(3, tuning).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.other(leader);
+    cluster.propose(follower, command(100)).await;
+    let began = std::time::Instant::now();
+    for number in 101..121 {
+        cluster.propose(follower, command(number)).await;
+    }
+    let each = began.elapsed() / 20;
+    println!("event at a follower, committed and applied there: {each:?}");
+    assert!(each < heartbeat / 2, "{each:?}: it waits for heartbeats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_trusted_stops_the_gateway() {
+    let mut cluster = Cluster::start(1, Tuning::default()).await;
+    let receipt = cluster.propose(1, command(101)).await;
+    assert!(receipt.index > 0);
+    let mut failure = cluster.running[&NodeId(1)].failure();
+    assert_eq!(*failure.borrow(), None);
+    let group = cluster.group(1);
+    assert_eq!(within(group.propose(named(102, "poison"))).await, Err(ProposeError::Unknown));
+    let reason = within(failure.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    assert!(reason.contains("mesh") && reason.contains("panic"), "{reason}");
+    assert!(matches!(
+        within(group.propose(command(103))).await,
+        Err(ProposeError::Stopping | ProposeError::NoQuorum(_) | ProposeError::Unknown)
+    ));
+    drop(group);
+    cluster.kill(1);
+
+    let folder = cluster.root.path().join("1/snapshots/mesh");
+    std::fs::write(folder.join("00000000000000000009.snapshot"), b"SPALLASN broken").unwrap();
+    let error = cluster.try_run(1).await.unwrap_err();
+    assert!(matches!(error, StartError::Snapshot(_)) && error.to_string().contains("corrupt"), "{error}");
+}
+
+struct Stores;
+
+impl StoreBuilder<Types, LogStore, Machine, (TempDir, Log)> for Stores {
+    async fn build(&self) -> Result<((TempDir, Log), LogStore, Machine), StorageError<Types>> {
+        let root = tempfile::tempdir().unwrap();
+        let (log, store, machine) = stores(root.path());
+        Ok(((root, log), store, machine))
+    }
+}
+
+fn stores(root: &Path) -> (Log, LogStore, Machine) {
+    let log = Log::open(&root.join("raft")).unwrap();
+    let store = LogStore::open(log.file(1)).unwrap();
+    let folder = SnapshotFolder::open(&root.join("snapshots")).unwrap();
+    let (machine, _) = Machine::open(GroupId::mesh(), folder, apply, Arc::new(Sink::default()), Failure::new()).unwrap();
+    (log, store, machine)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stores_pass_openrafts_own_suite() {
+    Suite::<Types, LogStore, Machine, Stores, (TempDir, Log)>::test_all(Stores).await.unwrap();
+}
+
+/// Truncation is kept as a mark until the next append: it must survive a restart, and so must what came after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn truncated_entries_stay_away_after_a_restart() {
+    use openraft::entry::RaftEntry;
+    use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+    use openraft::type_config::alias::CommittedLeaderIdOf;
+    use openraft::{LogId, RaftLogReader};
+    let id = |term, index| LogId::new(CommittedLeaderIdOf::<Types>::new(term), index);
+    let entry = |term, index| super::types::RaftEntry::new_blank(id(term, index));
+    let root = tempfile::tempdir().unwrap();
+
+    let (log, mut store, _machine) = stores(root.path());
+    store.blocking_append((0..10).map(|index| entry(1, index)).collect::<Vec<_>>()).await.unwrap();
+    store.truncate_after(Some(id(1, 5))).await.unwrap();
+    log.close();
+    let (log, mut store, _machine) = stores(root.path());
+    assert_eq!(store.get_log_state().await.unwrap().last_log_id, Some(id(1, 5)));
+    assert_eq!(store.try_get_log_entries(0..100).await.unwrap().len(), 6);
+    store.blocking_append([entry(2, 6), entry(2, 7)]).await.unwrap();
+    store.purge(id(1, 3)).await.unwrap();
+    log.close();
+    let (_log, mut store, _machine) = stores(root.path());
+    let state = store.get_log_state().await.unwrap();
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(id(1, 3)), Some(id(2, 7))));
+    let terms: Vec<_> =
+        store.try_get_log_entries(..).await.unwrap().iter().map(|entry| (entry.log_id.leader_id.term, entry.log_id.index)).collect();
+    assert_eq!(terms, [(1, 4), (1, 5), (2, 6), (2, 7)]);
+}
