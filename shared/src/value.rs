@@ -3,9 +3,10 @@
 //! Numbers are `i64` or else a finite `f64` that is not whole within `i64` (`1.0` is `1`; no NaN, infinity or -0).
 //! Objects are ordered by the bytes of their keys. Clones are cheap: containers are shared.
 
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -114,6 +115,18 @@ impl Value {
             Self::Object(_) => "object",
         }
     }
+    /// Place of the type in jq's order: values of different rank compare by it.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Bool(false) => 1,
+            Self::Bool(true) => 2,
+            Self::Int(_) | Self::Float(_) => 3,
+            Self::String(_) => 4,
+            Self::Array(_) => 5,
+            Self::Object(_) => 6,
+        }
+    }
     /// Canonical JSON: sorted keys, no white space, shortest numbers. Equal values give equal bytes.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -132,6 +145,28 @@ impl Value {
             Self::Object(fields) => 2 + fields.iter().map(|(key, value)| key.len() + 4 + value.size()).sum::<usize>(),
         }
     }
+}
+
+/// Order of two numbers, exact over the whole range; `None` unless both are numbers.
+pub(crate) fn compare_numbers(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
+        (Value::Float(left), Value::Float(right)) => left.partial_cmp(right),
+        (Value::Int(left), Value::Float(right)) => Some(compare_mixed(*left, *right)),
+        (Value::Float(left), Value::Int(right)) => Some(compare_mixed(*right, *left).reverse()),
+        _ => None,
+    }
+}
+
+fn compare_mixed(whole: i64, float: f64) -> Ordering {
+    if float >= 9_223_372_036_854_775_808.0 {
+        return Ordering::Less;
+    }
+    if float < -9_223_372_036_854_775_808.0 {
+        return Ordering::Greater;
+    }
+    // Within range the floor is exact; a fraction puts the float above it.
+    whole.cmp(&(float.floor() as i64)).then(if float.fract() == 0.0 { Ordering::Equal } else { Ordering::Less })
 }
 
 impl From<bool> for Value {
@@ -218,14 +253,36 @@ impl Serialize for Value {
 }
 
 impl<'de> Deserialize<'de> for Value {
+    /// Refuses what nests deeper than [`DEPTH_MAX`], in any format.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+        ValueSeed { levels: DEPTH_MAX }.deserialize(deserializer)
     }
 }
 
-struct ValueVisitor;
+/// Reads a value that may hold `levels` levels of containers.
+#[derive(Clone, Copy)]
+struct ValueSeed {
+    levels: usize,
+}
 
-impl<'de> Visitor<'de> for ValueVisitor {
+impl ValueSeed {
+    fn inner<E: de::Error>(self) -> Result<Self, E> {
+        match self.levels.checked_sub(1) {
+            Some(levels) => Ok(Self { levels }),
+            None => Err(E::custom("data nests too deeply")),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,7 +295,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Null)
     }
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(Self)
+        deserializer.deserialize_any(self)
     }
     fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
         Ok(Value::Bool(flag))
@@ -259,17 +316,56 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::string(text))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(inner)? {
             items.push(item);
         }
         Ok(Value::array(items))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut fields = Object::new();
-        while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            fields.insert(Arc::from(key), value);
+        while let Some(key) = map.next_key::<String>()? {
+            fields.insert(Arc::from(key), map.next_value_seed(inner)?);
         }
         Ok(Value::Object(Arc::new(fields)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_no_deeper_than_the_bound() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let mut bytes = Vec::new();
+        // serde_json has a bound of its own at 128; CBOR shows that ours holds for any format.
+        for (depth, accepted) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+            bytes.clear();
+            bytes.extend(std::iter::repeat_n(0x81, depth));
+            bytes.push(0x01);
+            let read: Result<Value, _> = ciborium::from_reader(bytes.as_slice());
+            assert_eq!(read.is_ok(), accepted, "{depth}");
+        }
+        assert!(Value::from_json(&nested(DEPTH_MAX - 1)).is_ok());
+        assert!(Value::from_json(&nested(100_000)).is_err());
+    }
+
+    #[test]
+    fn numbers_have_one_form_and_an_exact_order() {
+        assert_eq!(Value::number(-0.0), Some(Value::Int(0)));
+        assert_eq!(Value::from_json("1.0"), Ok(Value::Int(1)));
+        assert_eq!(Value::number(f64::NAN), None);
+        let order = |left: &str, right: &str| {
+            let read = |text| Value::from_json(text).ok();
+            read(left).zip(read(right)).and_then(|(left, right)| compare_numbers(&left, &right))
+        };
+        assert_eq!(order("9223372036854775807", "9223372036854775808"), Some(Ordering::Less));
+        assert_eq!(order("-9223372036854775808", "-1e19"), Some(Ordering::Greater));
+        assert_eq!(order("-3", "-2.5"), Some(Ordering::Less));
+        assert_eq!(order("-2", "-2.5"), Some(Ordering::Greater));
+        assert_eq!(order("2", "2.5"), Some(Ordering::Less));
     }
 }
