@@ -5,12 +5,12 @@ use super::context::Context;
 use super::pool::{self, PoolState};
 use super::problem::Problem;
 use super::state::{DeviceState, Flow, State};
+pub use super::version::order as version_order;
 use crate::flow::plan::{FlowKey, Plan};
 use crate::id::{Actor, DeviceId};
 use crate::resource::{Area, Device, Person, Pool, Resource};
 use crate::topic::is_level;
 use crate::value::Value;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -201,42 +201,6 @@ fn enable_newest(state: &mut State, of: &FlowKey) {
     }
 }
 
-/// Order of semantic versions: numbers by value; a pre-release before its release.
-pub fn version_order(left: &str, right: &str) -> Ordering {
-    fn parts(version: &str) -> (Vec<u64>, &str) {
-        let version = version.split('+').next().unwrap_or_default();
-        let (core, pre) = version.split_once('-').unwrap_or((version, ""));
-        (core.split('.').map(|part| part.parse().unwrap_or(0)).collect(), pre)
-    }
-    let ((left_core, left_pre), (right_core, right_pre)) = (parts(left), parts(right));
-    left_core.cmp(&right_core).then_with(|| match (left_pre.is_empty(), right_pre.is_empty()) {
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        _ => pre_release_order(left_pre, right_pre),
-    })
-}
-
-fn pre_release_order(left: &str, right: &str) -> Ordering {
-    let one = |left: &str, right: &str| match (left.parse::<u64>(), right.parse::<u64>()) {
-        (Ok(left), Ok(right)) => left.cmp(&right),
-        (Ok(_), Err(_)) => Ordering::Less,
-        (Err(_), Ok(_)) => Ordering::Greater,
-        (Err(_), Err(_)) => left.cmp(right),
-    };
-    let (mut left, mut right) = (left.split('.'), right.split('.'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(left), Some(right)) => match one(left, right) {
-                Ordering::Equal => {}
-                order => return order,
-            },
-        }
-    }
-}
-
 /// New units serve those who wait; who asked for more than there is now hears it.
 fn declare_pool(context: &mut Context, pool: &Pool) -> bool {
     match context.state.pools.get_mut(&pool.name) {
@@ -272,103 +236,4 @@ fn detail(resource: &Resource, plans: &Plans) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::fixture::{audited, building, call, done, woken};
-    use crate::resource::{FlowDocument, Unit};
-    use crate::time::Timestamp;
-
-    fn pool(units: &[&str]) -> Resource {
-        let units = units.iter().map(|name| Unit { name: (*name).into(), attributes: BTreeMap::new() }).collect();
-        Resource::Pool(Pool { name: "parking".into(), units })
-    }
-    fn flow(version: &str, hours: u32) -> Resource {
-        let text = format!(
-            r#"{{"document":{{"dsl":"1.0.3","namespace":"test","name":"nap","version":"{version}"}},"do":[{{"sleep":{{"wait":{{"hours":{hours}}}}}}}]}}"#
-        );
-        Resource::Flow(FlowDocument { document: Value::from_json(&text).unwrap() })
-    }
-    fn device(id: &str, profile: &str, opens: Option<&str>) -> Resource {
-        Resource::Device(Device {
-            id: id.into(),
-            profile: profile.into(),
-            title: "".into(),
-            zone: None,
-            groups: Vec::new(),
-            opens: opens.map(DeviceId::new),
-            password_hash: Some("$argon2id$secret".into()),
-        })
-    }
-    fn area(doors: &[&str]) -> Resource {
-        Resource::Area(Area { name: "gate".into(), doors: doors.iter().map(DeviceId::new).collect() })
-    }
-    fn apply(context: &mut Context, resources: &[Resource]) -> Result<Vec<String>, String> {
-        match deploy(context, resources, &Actor::system()) {
-            Ok(Accepted::Deployed { changed }) => Ok(changed.iter().map(ToString::to_string).collect()),
-            Ok(other) => panic!("{other:?}"),
-            Err(rejection) => Err(format!("{}: {rejection}", rejection.code)),
-        }
-    }
-
-    #[test]
-    fn all_or_nothing_and_equal_resources_change_nothing() {
-        let mut state = building();
-        let mut context = Context::new(&mut state, 1, Timestamp(0));
-        let before = context.state.digest();
-        for (resources, refusal) in [
-            (vec![pool(&["p1"]), device("hq/x", "nothing", None)], "invalid: device hq/x: there is no profile `nothing`"),
-            (vec![pool(&["p1"]), device("hq/x/y", "door", None)], "invalid: device hq/x/y: the id must be `site/name`, without `+ # $`"),
-            (vec![pool(&["p1"]), device("hq/x", "reader", Some("hq/z"))], "invalid: device hq/x: it opens `hq/z`, which is no device"),
-            (vec![pool(&["p1"]), area(&["hq/z"])], "invalid: area gate: door `hq/z` is no device"),
-            (vec![pool(&["p1", "p1"])], "invalid: pool parking: units need names, each once"),
-            (vec![pool(&["p1"]), pool(&["p2"])], "conflict: pool parking is declared twice"),
-        ] {
-            assert_eq!(apply(&mut context, &resources), Err(refusal.to_owned()));
-        }
-        assert_eq!(context.state.digest(), before);
-        // Declared in the same deploy counts, in any order.
-        let good = [area(&["hq/z"]), device("hq/x", "reader", Some("hq/z")), device("hq/z", "door", None), pool(&["p1"])];
-        assert_eq!(apply(&mut context, &good), Ok(["area gate", "device hq/x", "device hq/z", "pool parking"].map(str::to_owned).into()));
-        assert_eq!(apply(&mut context, &good), Ok(Vec::new()));
-        assert_eq!(audited(&context).len(), 4);
-        assert!(context.state.outbox.items.iter().all(|item| !item.event.data.to_json().contains("argon2")));
-    }
-
-    #[test]
-    fn a_flow_version_keeps_its_content_and_the_newest_is_enabled() {
-        let mut state = building();
-        let mut context = Context::new(&mut state, 1, Timestamp(0));
-        assert_eq!(apply(&mut context, &[flow("1.10.0", 1)]), Ok(vec!["flow test/nap:1.10.0".into()]));
-        assert_eq!(apply(&mut context, &[flow("1.10.0", 1), flow("1.9.0", 1)]), Ok(vec!["flow test/nap:1.9.0".into()]));
-        let conflict = apply(&mut context, &[flow("1.10.0", 2)]);
-        assert!(conflict.as_ref().is_err_and(|error| error.starts_with("conflict: flow test/nap:1.10.0: another content")), "{conflict:?}");
-        let enabled: Vec<(&str, bool)> = context.state.flows.iter().map(|(key, flow)| (&*key.version, flow.enabled)).collect();
-        assert_eq!(enabled, [("1.10.0", true), ("1.9.0", false)]);
-        let broken = Resource::Flow(FlowDocument { document: Value::from_json(r#"{"document":{}}"#).unwrap() });
-        assert!(apply(&mut context, &[broken]).is_err_and(|error| error.starts_with("invalid: ")));
-    }
-
-    #[test]
-    fn a_leased_unit_stays_and_new_units_serve_those_who_wait() {
-        let mut state = building();
-        let mut context = Context::new(&mut state, 1, Timestamp(0));
-        apply(&mut context, &[pool(&["p1"])]).unwrap();
-        let ask = |context: &mut Context, instance: &str| done(call(context, instance, "resource.allocate", r#"{"pool":"parking"}"#));
-        assert!(ask(&mut context, "a").contains(r#""unit":"p1""#));
-        assert_eq!(ask(&mut context, "b"), "waits for pool");
-        let refused = apply(&mut context, &[pool(&["p2"])]);
-        assert_eq!(refused, Err("conflict: pool parking: unit `p1` is leased to `a` and cannot go now".into()));
-        apply(&mut context, &[pool(&["p1", "p2"])]).unwrap();
-        let woken = woken(&mut context);
-        assert!(woken.len() == 1 && woken[0].0 == "b" && woken[0].1.contains(r#""unit":"p2""#), "{woken:?}");
-    }
-
-    #[test]
-    fn versions_order_by_number_and_a_pre_release_comes_before_its_release() {
-        let order = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0", "1.9.0", "1.10.0"];
-        for pair in order.windows(2) {
-            assert_eq!(version_order(pair[0], pair[1]), Ordering::Less, "{pair:?}");
-        }
-        assert_eq!(version_order("1.0.0+a", "1.0.0+b"), Ordering::Equal);
-    }
-}
+mod tests;

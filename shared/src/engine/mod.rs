@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod state;
 mod task;
 pub mod timer;
+pub mod version;
 pub mod whereabouts;
 pub mod work_item;
 

@@ -108,7 +108,7 @@ impl Compiler {
             return;
         }
         self.literal(&function.with_schema, with, pointer, &function.name, whole);
-        if let Some(form) = with.get("form").filter(|form| function.name == "human.task" && !has_expression(form)) {
+        if let Some(form) = with.get("form").filter(|form| function.name == "human.task" && !has_expression(form) && !is_short_form(form)) {
             self.json_schema(form, &join(pointer, "form"));
         }
     }
@@ -125,7 +125,7 @@ impl Compiler {
                 let known = schema.get("properties").and_then(Value::as_object);
                 // The parts of the schema that speak of keys only, not of values that are not there yet.
                 let mut keys_only = Object::new();
-                for key in ["required", "oneOf", "additionalProperties"] {
+                for key in ["required", "oneOf", "anyOf", "additionalProperties"] {
                     if let Some(part) = schema.get(key).filter(|_| whole || key == "additionalProperties") {
                         keys_only.insert(key.into(), part.clone());
                     }
@@ -159,6 +159,12 @@ impl Compiler {
             self.findings.push(if on_key { diagnostic.on_key() } else { diagnostic });
         }
     }
+}
+
+/// `{verified: boolean}`: field names with their types, short for a schema.
+fn is_short_form(form: &Value) -> bool {
+    let types = ["boolean", "string", "number", "integer", "object", "array"];
+    form.as_object().is_some_and(|fields| fields.values().all(|kind| kind.as_str().is_some_and(|kind| types.contains(&kind))))
 }
 
 /// The caller's arguments over the definition's; mappings in both are merged.

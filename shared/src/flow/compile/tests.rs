@@ -126,7 +126,7 @@ fn functions_and_their_arguments_are_checked() {
         ("call: audit.note, with: { subject: 7, text: b }", "7", "bad-argument", "must be string, is number"),
         ("call: human.approval, with: { to: reception, question: '${ .q }', choices: [ a ] }", "reception", "bad-argument", "(user|role)"),
         (
-            "call: human.task, with: { to: 'role:a', title: t, form: { verified: boolean } }",
+            "call: human.task, with: { to: 'role:a', title: t, form: { verified: bool } }",
             "verified",
             "bad-schema",
             "unknown schema keyword",
