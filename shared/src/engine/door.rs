@@ -140,6 +140,7 @@ fn open(context: &mut Context, door: &DeviceId, credential: &CredentialId) -> Re
         args: Value::object([("credentialId", Value::from(credential.as_str()))]),
         priority: Priority::Grant,
         by: Actor::device(door),
+        flow: None,
         dedupe: None,
         within_ms: None,
         expires_at: None,

@@ -47,6 +47,7 @@ pub fn building() -> State {
         state.people.insert(id.into(), Person { id: id.into(), name: "".into(), roles, contact: Default::default() });
     }
     state.plans.insert(key("visit"), Arc::new(plan("visit", false)));
+    state.plans.insert(key("keeper"), Arc::new(plan("keeper", false)));
     state.plans.insert(key("fire"), Arc::new(plan("fire", true)));
     state
 }
@@ -58,11 +59,11 @@ fn command(class: CommandClass, bound: Option<Bound>) -> CommandSpec {
 fn door_profile() -> Profile {
     let commands = [
         ("unlock", command(CommandClass::Opening, Some(Bound::Device { pulse_ms: 3000 }))),
-        ("stayOpen", command(CommandClass::Opening, Some(Bound::Mode { ended_by: "lock".into() }))),
+        ("stayOpen", command(CommandClass::Opening, Some(Bound::Mode { ended_by: "resume".into() }))),
         ("lock", command(CommandClass::Securing, None)),
         ("lockdown", command(CommandClass::Securing, None)),
         ("endLockdown", command(CommandClass::Neutral, None)),
-        ("resumeSchedule", command(CommandClass::Neutral, None)),
+        ("resume", command(CommandClass::Securing, None)),
         ("blink", command(CommandClass::Neutral, None)),
     ];
     profile("door", CapabilityKind::Lock, commands.map(|(name, spec)| (name.into(), spec)).into(), Default::default())
@@ -117,7 +118,7 @@ pub fn json(text: &str) -> Value {
     Value::from_json(text).unwrap()
 }
 
-/// A call by `instance` of flow `visit`.
+/// A call by `instance` of flow `visit` (others: `keeper`, and `fire`, a life-safety flow).
 pub fn call(context: &mut Context, instance: &str, function: &str, with: &str) -> Started {
     call_of(context, "visit", instance, function, with)
 }

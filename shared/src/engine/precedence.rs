@@ -33,16 +33,28 @@ pub enum Mode {
 pub struct Hold {
     pub mode: Mode,
     pub by: Actor,
+    /// `namespace/name` of the flow that asked for it: that flow may end it.
+    pub flow: Option<Arc<str>>,
     pub since: Timestamp,
     /// The command that ends it (besides [`RELEASES`]).
     pub ended_by: Option<Arc<str>>,
 }
 
+/// A command as precedence sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub command: &'a str,
+    /// `None`: it neither opens nor shuts.
+    pub mode: Option<Mode>,
+    pub priority: Priority,
+    pub flow: Option<&'a str>,
+}
+
 /// The holds of one device: one per priority, so that a lockdown is still there when the fire release above it ends.
 pub type Holds = BTreeMap<Priority, Hold>;
 
-/// Commands that end a hold of the same priority.
-pub const RELEASES: [&str; 2] = ["resumeSchedule", "release"];
+/// Commands that end a mode. They end holds of their own priority and of their own flow, and make none, whatever their class.
+pub const RELEASES: [&str; 4] = ["resume", "resumeSchedule", "endLockdown", "endInterlock"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -80,19 +92,27 @@ pub fn decide(wanted: (Mode, Priority), held: (Mode, Priority)) -> Verdict {
     }
 }
 
-/// The hold that refuses a command, if any. The highest hold is the one in force: what lies below it waits.
-pub fn refusal(holds: &Holds, mode: Mode, priority: Priority) -> Option<(Priority, &Hold)> {
-    let (held, hold) = holds.iter().next_back()?;
-    (decide((mode, priority), (hold.mode, *held)) == Verdict::Refused).then_some((*held, hold))
+pub fn is_release(command: &str) -> bool {
+    RELEASES.contains(&command)
 }
 
-/// Ends the holds that `command` may end: by its name at or below its priority, by [`RELEASES`] or `end…` at its own.
-pub fn end_holds(holds: &mut Holds, command: &str, priority: Priority) {
-    let releases = RELEASES.contains(&command) || matches!(command, "endLockdown" | "endInterlock");
-    holds.retain(|held, hold| {
-        let named = hold.ended_by.as_deref() == Some(command) && *held <= priority;
-        !(named || releases && *held == priority)
-    });
+/// The hold that refuses a command, if any. The highest that the command does not end is the one in force; what lies below it waits.
+/// A release that may not end it is refused too, or it would take the device out of a mode that the engine still holds.
+pub fn refusal<'a>(holds: &'a Holds, wanted: &Wanted) -> Option<(Priority, &'a Hold)> {
+    let (held, hold) = holds.iter().rev().find(|(held, hold)| !ends(wanted, **held, hold))?;
+    let opposed = wanted.mode.is_some_and(|mode| decide((mode, wanted.priority), (hold.mode, *held)) == Verdict::Refused);
+    (opposed || is_release(wanted.command) && *held > wanted.priority).then_some((*held, hold))
+}
+
+/// Ends the holds that the command may end.
+pub fn end_holds(holds: &mut Holds, wanted: &Wanted) {
+    holds.retain(|held, hold| !ends(wanted, *held, hold));
+}
+
+fn ends(wanted: &Wanted, held: Priority, hold: &Hold) -> bool {
+    let named = hold.ended_by.as_deref() == Some(wanted.command) && held <= wanted.priority;
+    let own_flow = hold.flow.is_some() && hold.flow.as_deref() == wanted.flow;
+    named || is_release(wanted.command) && (held == wanted.priority || own_flow)
 }
 
 #[cfg(test)]
@@ -125,29 +145,43 @@ mod tests {
     }
 
     fn hold(mode: Mode, ended_by: Option<&str>) -> Hold {
-        Hold { mode, by: Actor::system(), since: Timestamp(0), ended_by: ended_by.map(Into::into) }
+        let ended_by = ended_by.map(Into::into);
+        Hold { mode, by: Actor::system(), flow: Some("test/keeper".into()), since: Timestamp(0), ended_by }
+    }
+    fn wanted(command: &str, mode: Option<Mode>, priority: Priority) -> Wanted<'_> {
+        Wanted { command, mode, priority, flow: Some("test/other") }
     }
 
     #[test]
     fn a_lockdown_is_still_there_when_the_fire_release_above_it_ends() {
-        let mut holds = Holds::from([(Lockdown, hold(Shut, None)), (Fire, hold(Open, None))]);
-        assert_eq!(refusal(&holds, Open, Grant), None, "fire holds it open: a badge may open what is open");
-        assert!(refusal(&holds, Shut, Lockdown).is_some(), "nobody shuts it before the fire release ends");
-        end_holds(&mut holds, "resumeSchedule", Grant);
-        assert_eq!(holds.len(), 2, "a normal flow's release ends neither");
-        end_holds(&mut holds, "resumeSchedule", Fire);
+        let mut holds = Holds::from([(Lockdown, hold(Shut, None)), (Fire, hold(Open, Some("resume")))]);
+        assert_eq!(refusal(&holds, &wanted("unlock", Some(Open), Grant)), None, "a badge may open what is open");
+        assert!(refusal(&holds, &wanted("lock", Some(Shut), Lockdown)).is_some(), "nobody shuts it before the fire release ends");
+        assert!(refusal(&holds, &wanted("resume", Some(Shut), Grant)).is_some(), "a normal flow ends neither");
+        assert_eq!(refusal(&holds, &wanted("resume", Some(Shut), Fire)), None);
+        end_holds(&mut holds, &wanted("resume", Some(Shut), Fire));
         assert_eq!(holds.keys().copied().collect::<Vec<_>>(), [Lockdown]);
-        assert!(refusal(&holds, Open, Grant).is_some());
-        end_holds(&mut holds, "endLockdown", Lockdown);
+        assert!(refusal(&holds, &wanted("unlock", Some(Open), Grant)).is_some());
+        assert!(refusal(&holds, &wanted("resume", None, Grant)).is_some(), "also where a release neither opens nor shuts");
+        end_holds(&mut holds, &wanted("endLockdown", None, Lockdown));
+        assert!(holds.is_empty());
+    }
+
+    #[test]
+    fn the_flow_that_made_a_hold_may_end_it() {
+        let mut holds = Holds::from([(Lockdown, hold(Shut, None))]);
+        let keeper = Wanted { flow: Some("test/keeper"), ..wanted("resume", Some(Shut), Grant) };
+        assert_eq!(refusal(&holds, &keeper), None);
+        end_holds(&mut holds, &keeper);
         assert!(holds.is_empty());
     }
 
     #[test]
     fn the_named_command_ends_a_hold_from_its_own_priority_up() {
         let mut holds = Holds::from([(Schedule, hold(Open, Some("lock")))]);
-        end_holds(&mut holds, "lock", Grant);
+        end_holds(&mut holds, &wanted("lock", Some(Shut), Grant));
         assert_eq!(holds.len(), 1);
-        end_holds(&mut holds, "lock", Fire);
+        end_holds(&mut holds, &wanted("lock", Some(Shut), Fire));
         assert!(holds.is_empty());
     }
 }

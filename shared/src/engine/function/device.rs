@@ -9,7 +9,7 @@ use crate::engine::context::Context;
 use crate::engine::desk::{AckMode, Recent};
 use crate::engine::effect::{DeviceStage, Owner, Request};
 use crate::engine::effect_end;
-use crate::engine::precedence::{self, Hold, Mode, Priority};
+use crate::engine::precedence::{self, Hold, Mode, Priority, Wanted};
 use crate::engine::problem::Problem;
 use crate::id::{Actor, DeviceId, EffectId};
 use crate::time::Timestamp;
@@ -38,11 +38,19 @@ pub struct Ask {
     pub args: Value,
     pub priority: Priority,
     pub by: Actor,
+    /// `namespace/name` of the flow that asks.
+    pub flow: Option<Arc<str>>,
     pub dedupe: Option<Arc<str>>,
     /// The answer is wanted within this time.
     pub within_ms: Option<u64>,
     /// Not later than this, whatever else is said.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Ask {
+    fn wanted(&self, mode: Option<Mode>) -> Wanted<'_> {
+        Wanted { command: &self.command, mode, priority: self.priority, flow: self.flow.as_deref() }
+    }
 }
 
 pub fn command(context: &mut Context, owner: Owner, call: &CallInfo, with: Arguments) -> Result<Started, Problem> {
@@ -64,6 +72,7 @@ pub fn command(context: &mut Context, owner: Owner, call: &CallInfo, with: Argum
         command,
         args,
         by: Actor::flow(&call.instance),
+        flow: Some(format!("{}/{}", call.flow.namespace, call.flow.name).into()),
         dedupe: with.text_or_none("dedupe")?,
         within_ms: ack.duration_ms("within")?,
         expires_at: earliest(expiry(context, with)?, call.deadline),
@@ -154,10 +163,11 @@ pub fn spec(context: &Context, device: &DeviceId, command: &str) -> Result<Comma
 }
 
 /// The instant behind which nothing is published and no answer counts.
-/// An opening lives as long as its profile says, or as the wanted answer takes, never above 10 s; the profile's own time bounds the sending.
+/// An opening lives as long as its profile says, or as the flow waits for the answer, never above 10 s; the profile's own time bounds
+/// the sending in any case.
 fn deadline(now: Timestamp, spec: &CommandSpec, ask: &Ask) -> Timestamp {
     let millis = match (spec.class, ask.within_ms) {
-        (CommandClass::Opening, within) => within.unwrap_or(0).max(spec.expiry_ms()).min(OPENING_EXPIRY_MAX_MS),
+        (CommandClass::Opening, within) => within.unwrap_or(spec.expiry_ms()).min(OPENING_EXPIRY_MAX_MS),
         (_, Some(within)) => within.min(DEADLINE_MAX_MS),
         (_, None) => spec.expiry_ms().min(DEADLINE_MAX_MS),
     };
@@ -167,7 +177,7 @@ fn deadline(now: Timestamp, spec: &CommandSpec, ask: &Ask) -> Timestamp {
 
 fn refusal(context: &mut Context, device: &DeviceId, mode: Option<Mode>, ask: &Ask) -> Option<Problem> {
     let holds = context.state.desk.holds.get(device)?;
-    let (held, hold) = precedence::refusal(holds, mode?, ask.priority)?;
+    let (held, hold) = precedence::refusal(holds, &ask.wanted(mode))?;
     let detail = format!("{device} is held {} by {} ({})", if hold.mode == Mode::Open { "open" } else { "shut" }, held.name(), hold.by);
     let data = Value::object([
         ("command", Value::String(ask.command.clone())),
@@ -183,18 +193,19 @@ fn refusal(context: &mut Context, device: &DeviceId, mode: Option<Mode>, ask: &A
 /// sent yet are refused, so that no door locks late against a fire release.
 fn keep_hold(context: &mut Context, device: &DeviceId, spec: &CommandSpec, mode: Option<Mode>, ask: &Ask) {
     if let Some(holds) = context.state.desk.holds.get_mut(device) {
-        precedence::end_holds(holds, &ask.command, ask.priority);
+        precedence::end_holds(holds, &ask.wanted(mode));
         if holds.is_empty() {
             context.state.desk.holds.remove(device);
         }
     }
     let ended_by = match (&spec.bound, mode) {
+        _ if precedence::is_release(&ask.command) => return,
         (Some(Bound::Mode { ended_by }), Some(Mode::Open)) if ask.priority >= Priority::Schedule => Some(ended_by.clone()),
         (_, Some(Mode::Shut)) if ask.priority >= Priority::Interlock => None,
         _ => return,
     };
     let Some(mode) = mode else { return };
-    let hold = Hold { mode, by: ask.by.clone(), since: context.now, ended_by };
+    let hold = Hold { mode, by: ask.by.clone(), flow: ask.flow.clone(), since: context.now, ended_by };
     let holds = context.state.desk.holds.entry(device.clone()).or_default();
     holds.insert(ask.priority, hold);
     let opposed = if mode == Mode::Open { CommandClass::Securing } else { CommandClass::Opening };

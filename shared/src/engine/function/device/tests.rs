@@ -96,17 +96,19 @@ fn withdrawing_a_group_call_takes_its_members_back() {
 fn fire_opens_against_lockdown_and_no_lock_comes_late() {
     let mut state = building();
     let mut context = Context::new(&mut state, 1, Timestamp(0));
-    let visit = |context: &mut Context, device: &str, command: &str| done(call(context, "i", "device.command", &to(device, command)));
-    assert_eq!(visit(&mut context, "hq/door-1", "lockdown"), "waits for effect");
-    assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused");
-    assert_eq!(visit(&mut context, "hq/door-1", "resumeSchedule"), "waits for effect");
-    assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused", "a normal flow cannot end a lockdown by resuming");
-    let fire = |context: &mut Context, command: &str| done(call_of(context, "fire", "f", "device.command", &to("hq/door-1", command)));
-    assert_eq!(fire(&mut context, "stayOpen"), "waits for effect");
-    assert_eq!(woken(&mut context), [("i".to_owned(), "refused".to_owned())], "the lockdown that was not answered yet");
-    assert_eq!(visit(&mut context, "hq/door-1", "lock"), "refused");
-    assert_eq!(fire(&mut context, "resumeSchedule"), "waits for effect");
-    assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "refused", "the lockdown is still there");
-    assert_eq!(visit(&mut context, "hq/door-1", "endLockdown"), "waits for effect");
-    assert_eq!(visit(&mut context, "hq/door-1", "unlock"), "waits for effect");
+    let ask =
+        |context: &mut Context, flow: &str, command: &str| done(call_of(context, flow, flow, "device.command", &to("hq/door-1", command)));
+    let waits = "waits for effect";
+    assert_eq!(ask(&mut context, "keeper", "lockdown"), waits);
+    assert_eq!(ask(&mut context, "visit", "unlock"), "refused");
+    assert_eq!(ask(&mut context, "visit", "resume"), "refused", "another flow cannot end a lockdown by resuming");
+    assert_eq!(ask(&mut context, "fire", "stayOpen"), waits);
+    assert_eq!(woken(&mut context), [("keeper".to_owned(), "refused".to_owned())], "the lockdown that was not answered yet");
+    assert_eq!(ask(&mut context, "visit", "lock"), "refused");
+    assert_eq!(ask(&mut context, "keeper", "resume"), "refused", "nobody shuts the door while fire holds it open");
+    assert_eq!(ask(&mut context, "fire", "resume"), waits);
+    assert_eq!(ask(&mut context, "visit", "unlock"), "refused", "the lockdown is still there");
+    assert_eq!(ask(&mut context, "keeper", "resume"), waits);
+    assert_eq!(ask(&mut context, "visit", "unlock"), waits);
+    assert!(context.state.desk.holds.is_empty(), "resuming leaves no hold of its own");
 }
