@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use spalla_broker::message::Message;
-use spalla_shared::id::DeviceId;
+use spalla_broker::server::{Broker, DeliverError};
+use spalla_shared::id::{Actor, DeviceId};
 
 /// Why a message is not known to be with the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,4 +28,19 @@ pub trait DeviceLink: Send + Sync + 'static {
     /// Hands `message` to the session of `device`, connected now: `Ok` once the device's client acknowledged it. Nothing is
     /// queued for later, nothing is sent at or past `message.expires_at`. Dropping the future takes back what has not left.
     async fn deliver(&self, device: &DeviceId, message: Message) -> Result<(), DeliverFailure>;
+}
+
+#[async_trait]
+impl DeviceLink for Broker {
+    async fn deliver(&self, device: &DeviceId, message: Message) -> Result<(), DeliverFailure> {
+        let delivered = Broker::deliver(self, Actor::device(device).as_str(), message).await;
+        delivered.map_err(|error| match error {
+            DeliverError::NotConnected => DeliverFailure::NotConnected,
+            DeliverError::NotSubscribed => DeliverFailure::NotSubscribed,
+            DeliverError::Expired => DeliverFailure::Expired,
+            DeliverError::Full => DeliverFailure::Full,
+            DeliverError::Refused => DeliverFailure::Refused,
+            DeliverError::Closed | DeliverError::Unacknowledged => DeliverFailure::Uncertain,
+        })
+    }
 }

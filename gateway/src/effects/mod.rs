@@ -36,4 +36,6 @@ pub use secret::SecretFolder;
 pub use sheet::Workbooks;
 
 #[cfg(test)]
+mod broker_tests;
+#[cfg(test)]
 mod tests;
