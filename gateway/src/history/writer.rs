@@ -226,3 +226,62 @@ pub fn status_text(status: InstanceStatus) -> &'static str {
 fn say(error: rusqlite::Error) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::RecordSink;
+    use crate::history::{History, HistoryError, schema};
+    use spalla_shared::engine::audit::AuditChain;
+    use spalla_shared::id::Actor;
+    use spalla_shared::time::Timestamp;
+    use spalla_shared::value::Value;
+    use std::sync::mpsc::{channel, sync_channel};
+
+    #[test]
+    fn a_full_disk_stops_the_gateway_with_a_clear_line_and_keeps_whole_entries() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("history.db");
+        let connection = schema::open_for_writing(&path).expect("opens");
+        // As a disk with room for a few hundred kilobytes.
+        connection.execute_batch("PRAGMA max_page_count = 80").expect("limits");
+        let (told, telling) = channel();
+        let (jobs, taken) = sync_channel(4);
+        let failure = Arc::new(Mutex::new(None));
+        let writer = Writer::new(
+            connection,
+            BTreeMap::new(),
+            taken,
+            failure.clone(),
+            Box::new(move |line| told.send(line).expect("heard")),
+            "F".into(),
+        );
+        let thread = std::thread::spawn(move || writer.run());
+
+        let (group, mut chain, mut written) = (GroupId::mesh(), AuditChain::default(), 0);
+        for index in 1..=2000 {
+            let at = Timestamp(1);
+            let link = chain.link(at, Actor::system(), "note", "s", Value::from("x".repeat(1000)));
+            let records = vec![Record { index, ordinal: 0, at, body: RecordBody::Audit(link) }];
+            let (answer, answered) = sync_channel(1);
+            let taken = jobs.send(Job::Take { group: group.clone(), index, records });
+            let flushed = jobs.send(Job::Flush { group: group.clone(), index, answer });
+            if taken.is_err() || flushed.is_err() || !answered.recv().is_ok_and(|outcome| outcome.is_ok()) {
+                break;
+            }
+            written = index;
+        }
+        assert!((1..2000).contains(&written), "{written}");
+        assert!(telling.recv().expect("told").contains("full"), "{:?}", failure.lock());
+        thread.join().expect("ends in order");
+
+        // With room again it goes on where it stopped; the log replays the rest.
+        let history = History::open(folder.path(), Box::new(|line| panic!("{line}"))).expect("opens");
+        assert!(
+            matches!(crate::history::verify_audit(&path, &group), Ok(crate::history::Verification::Verified { count, .. }) if count == written)
+        );
+        history.take(&group, written + 1, Vec::new());
+        history.flush(&group, written + 1).expect("flushes");
+        assert!(matches!(History::open(&path, Box::new(|_| {})), Err(HistoryError::File { .. })), "a file is no folder");
+    }
+}

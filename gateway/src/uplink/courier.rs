@@ -44,8 +44,18 @@ pub struct Courier {
     unacknowledged: VecDeque<(u64, Instant)>,
     ranges: VecDeque<(u64, u64)>,
     waiting_since: Option<Instant>,
+    pending: Pending,
     backoff: u32,
     pub resent: u64,
+}
+
+/// What waits for company, looked through once per item: the state is looked at with every entry of the log.
+#[derive(Default)]
+struct Pending {
+    scanned_upto: u64,
+    len: usize,
+    size: usize,
+    alarm: bool,
 }
 
 impl Courier {
@@ -57,6 +67,7 @@ impl Courier {
             unacknowledged: VecDeque::new(),
             ranges: VecDeque::new(),
             waiting_since: None,
+            pending: Pending::default(),
             backoff: 1,
             resent: 0,
         }
@@ -69,6 +80,7 @@ impl Courier {
         self.unacknowledged.clear();
         self.ranges.clear();
         self.waiting_since = None;
+        self.pending = Pending::default();
         self.backoff = 1;
     }
 
@@ -116,19 +128,38 @@ impl Courier {
         if self.unacknowledged.len() >= WINDOW {
             return None;
         }
-        let Some(batch) = collect(outbox, self.sent_upto + 1, outbox.newest_seq) else {
-            self.waiting_since = None;
-            return None;
-        };
-        let since = *self.waiting_since.get_or_insert(now);
-        let resend = batch.from <= self.tried_upto;
-        let alarm = batch.items.iter().any(|item| item.class == OutboxClass::Alarm);
-        let full = batch.to < outbox.newest_seq;
-        if !(resend || alarm || full || now >= since + self.timings.batch_delay) {
+        if !self.due(outbox, now) {
             return None;
         }
+        let batch = collect(outbox, self.sent_upto + 1, outbox.newest_seq)?;
+        let resend = batch.from <= self.tried_upto;
         let old = batch.items.first().is_some_and(|item| wall.since(item.event.time) > HISTORICAL_AFTER_MS);
         Some(Batch { historical: resend || old, ..batch })
+    }
+
+    /// Whether what is behind `sent_upto` should leave now: a resend, a full batch, an alarm, or it has waited long enough.
+    fn due(&mut self, outbox: &Outbox, now: Instant) -> bool {
+        if outbox.newest_seq <= self.sent_upto {
+            self.waiting_since = None;
+            return false;
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        if self.sent_upto < self.tried_upto || now >= since + self.timings.batch_delay {
+            return true;
+        }
+        let pending = &mut self.pending;
+        let from = pending.scanned_upto.max(self.sent_upto);
+        let start = outbox.items.partition_point(|item| item.seq <= from);
+        for item in outbox.items.range(start..) {
+            pending.scanned_upto = item.seq;
+            pending.len += 1;
+            pending.size += reckon(item);
+            pending.alarm |= item.class == OutboxClass::Alarm;
+            if pending.alarm || pending.len >= BATCH_LEN_MAX || pending.size > BATCH_SIZE_MAX {
+                break;
+            }
+        }
+        pending.alarm || pending.len >= BATCH_LEN_MAX || pending.size > BATCH_SIZE_MAX
     }
 
     /// `batch` leaves now.
@@ -150,6 +181,7 @@ impl Courier {
         self.tried_upto = self.tried_upto.max(batch.to);
         self.unacknowledged.push_back((batch.to, now));
         self.waiting_since = None;
+        self.pending = Pending::default();
     }
 
     /// When `next` may say something new though nothing happened.

@@ -212,11 +212,14 @@ impl Uplink {
             self.show_role(leads);
             if let (Some(epoch), Some(incarnation)) = (epoch, &look.incarnation) {
                 self.acknowledge(incarnation, &look);
-                self.show_birth(epoch, incarnation, &look);
+                if self.birth.is_none() || now >= self.look_at_summaries {
+                    self.show_birth(epoch, incarnation, &look);
+                }
                 if self.birth.is_some() {
                     self.send_batches(epoch, incarnation, now);
                     self.show_summaries(now);
-                    wakes.extend(self.courier.wakes());
+                    // With all places taken, the next one that comes free wakes the loop.
+                    wakes.extend(self.courier.wakes().filter(|_| self.busy.batches < BATCHES_MAX));
                     wakes.push(self.look_at_summaries);
                 }
             }

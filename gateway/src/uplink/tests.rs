@@ -477,3 +477,45 @@ fn a_replaced_speaker_is_refused_by_the_cloud() {
     assert_eq!(receiver.take(&batch(2, 1), Instant::now()).items.len(), 1);
     assert_eq!(receiver.counts().stale_epoch, 1);
 }
+
+#[test]
+fn a_site_counts_its_own_devices_and_only_live_readings() {
+    use crate::telemetry::Telemetry;
+    use spalla_shared::engine::state::{Attachment, DeviceState};
+    use spalla_shared::id::DeviceId;
+    use spalla_shared::resource::Device;
+
+    let log = Log::new();
+    for (name, attached) in [("hq/door-1", true), ("hq/door-2", true), ("hq/gone", false), ("plant/door-1", true)] {
+        let id = DeviceId::new(name);
+        let device = Device {
+            id: id.clone(),
+            profile: "door".into(),
+            title: "".into(),
+            zone: None,
+            groups: Vec::new(),
+            opens: None,
+            password_hash: None,
+        };
+        let attachment = Attachment { node: NodeId(1), session: 1, since: Timestamp(0) };
+        let state = DeviceState { device, attached: attached.then_some(attachment), changed_at: Timestamp(0) };
+        log.state.write().devices.insert(id, state);
+    }
+    let telemetry = Arc::new(Telemetry::default());
+    let says = |device: &str, property: &str, value: Value, at: i64| {
+        telemetry.record(&DeviceId::new(device), property, value, Timestamp(at), Timestamp(at), 1_000).expect("records");
+    };
+    says("hq/door-1", "contact", Value::from("open"), 9_900);
+    says("hq/door-1", "held", Value::from(true), 9_900);
+    says("hq/door-2", "contact", Value::from("closed"), 9_900);
+    says("hq/gone", "contact", Value::from("open"), 10);
+    says("hq/counter-1", "occupancy", Value::Int(12), 9_900);
+    says("hq/counter-2", "occupancy", Value::Int(3), 9_900);
+    let leadership = watch::Sender::new(Leadership::default());
+    let group: GroupRef = Arc::new(Seat { log, id: GroupId::mesh(), node: NodeId(1), leadership });
+    let view = SiteView { group, site: "hq".into(), telemetry };
+    let doors = spalla_shared::summary::Doors { open: 1, forced: 0, held: 1 };
+    let counts = view.counts(Timestamp(10_000));
+    assert_eq!(counts, LocalCounts { occupancy: 15, doors, devices_live: 2, devices_stale: 1 });
+    assert!(view.sensors(Timestamp(0), Timestamp(10_000)).contains_key("hq/counter-1/occupancy"));
+}
