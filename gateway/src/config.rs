@@ -101,9 +101,21 @@ pub struct Cloud {
     /// PEM of the authority that signed the broker's certificate; `mqtts` needs it.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// `"5"` or `"3.1.1"`.
+    #[serde(default)]
+    pub mqtt: MqttVersion,
     /// How bodies are written; the content type of each message says so.
     #[serde(default)]
     pub encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MqttVersion {
+    #[serde(rename = "3.1.1")]
+    V4,
+    #[default]
+    #[serde(rename = "5")]
+    V5,
 }
 
 /// `application/cbor` or `application/json`.

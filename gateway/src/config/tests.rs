@@ -63,7 +63,7 @@ fn every_mistake_is_told_with_its_place() {
 }
 
 fn cloud(url: &str) -> Cloud {
-    Cloud { url: url.into(), username: None, password_file: None, ca: None, encoding: Encoding::Cbor }
+    Cloud { url: url.into(), username: None, password_file: None, ca: None, mqtt: MqttVersion::V5, encoding: Encoding::Cbor }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod board;
 mod chair;
 mod courier;
 mod link;
+pub mod mqtt;
 pub mod receiver;
 mod service;
 mod site_view;
@@ -18,6 +19,7 @@ mod summary;
 mod wire;
 
 pub use link::{CloudLink, LinkError, LinkEvent};
+pub use mqtt::{ConnectError, Running, start};
 pub use service::{Status, Uplink, UplinkOptions};
 pub use site_view::SiteView;
 pub use summary::{LocalCounts, PeerSummaries, SummaryMaker, SummarySource};

@@ -1,10 +1,13 @@
 //! The uplink's one loop: hears the log, the link and the clock, and starts what is due. Whatever waits (a publish, a proposal)
 //! runs beside the loop and comes back to it; nothing here blocks it.
 
+mod hearing;
+mod showing;
+
 use super::board::Board;
 use super::chair::{Chair, Move, View};
-use super::courier::{BATCH_SIZE_MAX, Courier};
-use super::wire::{Names, decode, encode};
+use super::courier::Courier;
+use super::wire::Names;
 use super::{CloudLink, LinkError, LinkEvent, Now, PeerSummaries, SummaryMaker, Timings, incarnation};
 use crate::config::Encoding;
 use crate::consensus::{GroupRef, ProposeError, Receipt};
@@ -13,11 +16,11 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use spalla_broker::message::Message;
+use spalla_shared::engine::Command;
 use spalla_shared::engine::command::UplinkCommand;
 use spalla_shared::engine::outbox::Speaker;
-use spalla_shared::engine::{Accepted, Command};
 use spalla_shared::id::{NodeId, SiteId};
-use spalla_shared::summary::{Birth, EventAck, EventBatch, EventGap, NodeState, SiteSummary};
+use spalla_shared::summary::{Birth, EventAck, NodeState, SiteSummary};
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::CloudTopic;
 use std::sync::Arc;
@@ -255,123 +258,6 @@ impl Uplink {
         self.look_at_summaries = now;
     }
 
-    fn heard(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Up => {
-                self.connected = true;
-                self.role = None;
-                self.birth = None;
-                self.not_before = None;
-                let acknowledged_seq = self.group.state().read().outbox.acknowledged_seq;
-                self.courier.begin(acknowledged_seq);
-                self.board.clear();
-            }
-            LinkEvent::Down(why) => {
-                if self.connected {
-                    tracing::warn!(why, "the cloud cannot be reached; its events wait in the log");
-                }
-                self.connected = false;
-                self.failed(why);
-            }
-            LinkEvent::Message(message) => self.take(&message),
-        }
-    }
-
-    fn take(&mut self, message: &Message) {
-        let outcome = match self.options.names.parse(&message.topic) {
-            Some(CloudTopic::Ack) => decode::<EventAck>(message).map(|ack| {
-                // Acknowledgements may overtake each other; only the farthest counts.
-                let farther = self.ack.as_ref().is_none_or(|last| last.incarnation != ack.incarnation || last.upto_seq < ack.upto_seq);
-                if farther {
-                    self.ack = Some(ack);
-                }
-            }),
-            Some(CloudTopic::Gap) => decode::<EventGap>(message).map(|gap| {
-                let own = incarnation(&self.options.names, &self.group.state().read());
-                if self.tenure.is_some() && own.as_ref() == Some(&gap.incarnation) {
-                    self.courier.gap(gap.from, gap.to);
-                }
-            }),
-            _ => Ok(()),
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(topic = message.topic, %error, "the cloud said what cannot be read");
-            self.failed(format!("{}: {error}", message.topic));
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        let now = Instant::now();
-        match done {
-            Done::Asked { asked, wall, outcome } => {
-                self.busy.asking = false;
-                match outcome {
-                    Ok(Receipt { at, reply: Ok(Accepted::Speaker { node, epoch, until }), .. }) if node == self.group.node() => {
-                        self.chair.granted(asked, wall, at, epoch, until);
-                    }
-                    Ok(receipt) => self.chair.refused(now, Some((wall, receipt.at))),
-                    Err(_) => self.chair.refused(now, None),
-                }
-            }
-            Done::Yielded(outcome) => {
-                self.busy.yielding = false;
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "stepping back was not committed; the lease runs out by itself");
-                }
-            }
-            Done::Acknowledged(outcome) => {
-                self.busy.acknowledging = false;
-                match outcome {
-                    Ok(Receipt { reply: Err(rejection), .. }) => {
-                        tracing::warn!(%rejection, "the cloud's acknowledgement was refused");
-                        self.ack = None;
-                        self.failed(rejection.to_string());
-                    }
-                    Ok(_) => {}
-                    Err(_) => self.not_before = Some(now + self.options.timings.lease / 20),
-                }
-            }
-            Done::Collected(summaries) => {
-                self.busy.collecting = false;
-                if self.tenure.is_some() {
-                    self.board.put(summaries);
-                }
-            }
-            Done::BatchPublished(outcome) => {
-                self.busy.batches = self.busy.batches.saturating_sub(1);
-                if self.published(outcome, now).is_err() {
-                    let acknowledged_seq = self.group.state().read().outbox.acknowledged_seq;
-                    self.courier.failed(acknowledged_seq);
-                }
-            }
-            Done::BirthPublished(outcome) => {
-                self.busy.birth = false;
-                if self.published(outcome, now).is_err() {
-                    self.birth = None;
-                }
-            }
-            Done::RolePublished(outcome) => {
-                self.busy.role = false;
-                if self.published(outcome, now).is_err() {
-                    self.role = None;
-                }
-            }
-            Done::SummaryPublished(site, outcome) => {
-                self.busy.summaries = self.busy.summaries.saturating_sub(1);
-                if self.published(outcome, now).is_err() {
-                    self.board.failed(&site);
-                }
-            }
-        }
-    }
-
-    fn published(&mut self, outcome: Result<(), LinkError>, now: Instant) -> Result<(), ()> {
-        outcome.map_err(|error| {
-            self.not_before = Some(now + self.options.timings.lease / 20);
-            self.failed(error.to_string());
-        })
-    }
-
     fn ask(&mut self, asked: Instant, wall: Timestamp, until: Timestamp) {
         self.busy.asking = true;
         let (group, node) = (self.group.clone(), self.group.node());
@@ -408,121 +294,6 @@ impl Uplink {
         let acknowledging =
             async move { Done::Acknowledged(group.propose(Command::Uplink(UplinkCommand::Acknowledged { upto_seq })).await) };
         self.work.push(Box::pin(acknowledging));
-    }
-
-    /// Says who speaks and what for: at the begin of a tenure, and again when gateways or flows changed.
-    fn show_birth(&mut self, epoch: u64, incarnation: &str, look: &Look) {
-        if self.busy.birth {
-            return;
-        }
-        let birth = {
-            let state = self.group.state().read();
-            Birth {
-                incarnation: incarnation.into(),
-                epoch,
-                first_seq: look.acknowledged_seq + 1,
-                at: look.clock,
-                nodes: state.nodes.iter().map(|(id, node)| (*id, node.site.clone())).collect(),
-                flows: state.flows.keys().map(|key| key.to_string()).collect(),
-            }
-        };
-        let known = |shown: &Birth| (shown.epoch, &shown.nodes, &shown.flows) == (birth.epoch, &birth.nodes, &birth.flows);
-        if self.birth.as_ref().is_some_and(known) {
-            return;
-        }
-        self.busy.birth = true;
-        self.publish(&CloudTopic::Birth, &birth, true, Done::BirthPublished);
-        self.birth = Some(birth);
-    }
-
-    /// `node/{n}/state`: every connected gateway says that it is there.
-    fn show_role(&mut self, leads: bool) {
-        let role = match (self.tenure, leads) {
-            (Some(_), _) => "speaker",
-            (None, true) => "leader",
-            (None, false) => "follower",
-        };
-        if self.role == Some(role) || self.busy.role {
-            return;
-        }
-        self.busy.role = true;
-        self.role = Some(role);
-        let body = NodeState { online: true, at: (self.options.now)(), role: role.into() };
-        self.publish(&CloudTopic::NodeState(self.group.node()), &body, true, Done::RolePublished);
-    }
-
-    fn send_batches(&mut self, epoch: u64, incarnation: &str, now: Instant) {
-        while self.busy.batches < BATCHES_MAX {
-            let due = {
-                let state = self.group.state().read();
-                self.courier.next(&state.outbox, now, (self.options.now)())
-            };
-            let Some(mut batch) = due else { return };
-            let payload = loop {
-                let body = EventBatch { incarnation: incarnation.into(), epoch, historical: batch.historical, items: batch.body() };
-                match encode(&body, self.options.encoding) {
-                    Ok(payload) if payload.len() > BATCH_SIZE_MAX && batch.halve() => {}
-                    Ok(payload) => break payload,
-                    Err(error) => return self.failed(format!("events: {error}")),
-                }
-            };
-            // The lease is looked at as the last thing before it leaves.
-            if self.chair.speaks(Instant::now()) != Some(epoch) {
-                return;
-            }
-            self.courier.sent(&batch, now);
-            self.busy.batches += 1;
-            let message = self.options.names.with_payload(&CloudTopic::Events, payload, self.options.encoding, false);
-            self.hand_over(message, Done::BatchPublished);
-        }
-    }
-
-    fn show_summaries(&mut self, now: Instant) {
-        if now >= self.look_at_summaries && !self.busy.collecting {
-            self.look_at_summaries = now + self.options.timings.summary_min;
-            self.busy.collecting = true;
-            let (maker, peers) = (self.maker.clone(), self.peers.clone());
-            let patience = self.options.timings.summary_min.max(Duration::from_secs(1));
-            self.work.push(Box::pin(async move {
-                let mut summaries = vec![maker.current()];
-                summaries.extend(tokio::time::timeout(patience, peers.collect()).await.unwrap_or_default());
-                Done::Collected(summaries)
-            }));
-        }
-        while self.busy.summaries < SUMMARIES_MAX {
-            let Some((site, summary)) = self.board.take() else { return };
-            self.busy.summaries += 1;
-            let topic = CloudTopic::Summary(site.clone());
-            self.publish(&topic, &summary, true, move |outcome| Done::SummaryPublished(site, outcome));
-        }
-    }
-
-    fn publish<T: Serialize>(
-        &mut self,
-        topic: &CloudTopic,
-        body: &T,
-        retain: bool,
-        done: impl FnOnce(Result<(), LinkError>) -> Done + Send + 'static,
-    ) {
-        match encode(body, self.options.encoding) {
-            Ok(payload) => {
-                let message = self.options.names.with_payload(topic, payload, self.options.encoding, retain);
-                self.hand_over(message, done);
-            }
-            Err(error) => {
-                let refused = LinkError::Refused(error.to_string());
-                self.work.push(Box::pin(async move { done(Err(refused)) }));
-            }
-        }
-    }
-
-    fn hand_over(&mut self, message: Message, done: impl FnOnce(Result<(), LinkError>) -> Done + Send + 'static) {
-        let link = self.link.clone();
-        let patience = self.options.timings.resend_after;
-        self.work.push(Box::pin(async move {
-            let outcome = tokio::time::timeout(patience, link.publish(message)).await;
-            done(outcome.unwrap_or(Err(LinkError::Down)))
-        }));
     }
 
     /// An orderly end: the chair is free at once, and the cloud knows that this gateway is gone.

@@ -1,6 +1,6 @@
 //! A site's numbers for its summary, from what its devices last said.
 //!
-//! Properties that count, whatever the profile: `contact` (`"open"` or true), `forced` and `held` (true) of doors,
+//! Properties that count, whatever the profile: `open` (true) or `contact` (`"open"`), `forced` and `held` (true) of doors,
 //! `occupancy` (people) of counters. Only live readings count: a silent contact is not an open door.
 
 use super::{LocalCounts, SummarySource};
@@ -37,7 +37,7 @@ impl SummarySource for SiteView {
             let live =
                 |name: &str| view.properties.get(name).filter(|reading| reading.quality == Quality::Live).map(|reading| &reading.value);
             let holds = |name: &str| live(name).is_some_and(|value| value.as_bool() == Some(true) || value.as_str() == Some("open"));
-            counts.doors.open += u32::from(holds("contact"));
+            counts.doors.open += u32::from(holds("open") || holds("contact"));
             counts.doors.forced += u32::from(holds("forced"));
             counts.doors.held += u32::from(holds("held"));
             counts.occupancy = counts.occupancy.saturating_add(live("occupancy").and_then(Value::as_i64).unwrap_or(0));

@@ -1,23 +1,25 @@
 //! The uplink against an in-process cloud that loses, doubles and is cut; gateways share one applied log.
 
+mod fake;
+
 use super::receiver::Receiver;
+
 use super::*;
-use crate::config::Encoding;
-use crate::consensus::{Freshness, Group, GroupRef, Leadership, Member, ProposeError, Receipt};
+use crate::config::{Cloud as CloudConfig, Encoding, MqttVersion};
+use crate::consensus::{GroupRef, Leadership};
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
-use spalla_broker::message::Message;
-use spalla_shared::engine::outbox::{self, OutboxClass, OutboxItem};
-use spalla_shared::engine::{Accepted, Command, Context, Reply};
+use fake::{Cloud, Fault, Log, Seat};
+use parking_lot::Mutex;
+use spalla_shared::engine::outbox::{OutboxClass, OutboxItem};
 use spalla_shared::event::Event;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
 use spalla_shared::summary::{Aggregate, EventAck, EventBatch, SiteSummary};
-use spalla_shared::topic::{CloudTopic, filter_matches};
+use spalla_shared::topic::CloudTopic;
 use spalla_shared::value::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::watch;
 
 fn timings() -> Timings {
     Timings {
@@ -38,213 +40,6 @@ fn names() -> Names {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or_default())
-}
-
-/// The applied log that all gateways of a test share.
-struct Log {
-    state: RwLock<State>,
-    applied: watch::Sender<u64>,
-}
-
-impl Log {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { state: RwLock::new(State::new(GroupId::mesh())), applied: watch::Sender::new(0) })
-    }
-
-    fn push(&self, class: OutboxClass) {
-        let mut state = self.state.write();
-        let event = Event {
-            id: format!("e{}", state.outbox.newest_seq + 1).into(),
-            source: "/test".into(),
-            kind: "test".into(),
-            subject: None,
-            time: now(),
-            data: Value::from("x".repeat(100)),
-            extensions: BTreeMap::new(),
-        };
-        let at = state.clock;
-        outbox::push(&mut Context::new(&mut state, 0, at), class, event);
-        drop(state);
-        self.applied.send_modify(|index| *index += 1);
-    }
-
-    fn acknowledged(&self) -> u64 {
-        self.state.read().outbox.acknowledged_seq
-    }
-
-    /// The engine's own answer to the uplink's commands.
-    fn apply(&self, command: &Command, at: Timestamp) -> Reply {
-        let Command::Uplink(command) = command else { return Ok(Accepted::Nothing) };
-        let mut state = self.state.write();
-        state.clock = state.clock.max(at);
-        let at = state.clock;
-        outbox::uplink(&mut Context::new(&mut state, 0, at), command)
-    }
-}
-
-/// A gateway's view of it.
-struct Seat {
-    log: Arc<Log>,
-    id: GroupId,
-    node: NodeId,
-    leadership: watch::Sender<Leadership>,
-}
-
-#[async_trait]
-impl Group for Seat {
-    fn id(&self) -> &GroupId {
-        &self.id
-    }
-    fn node(&self) -> NodeId {
-        self.node
-    }
-    async fn propose(&self, command: Command) -> Result<Receipt, ProposeError> {
-        let at = now();
-        let reply = self.log.apply(&command, at);
-        let mut index = 0;
-        self.log.applied.send_modify(|applied| {
-            *applied += 1;
-            index = *applied;
-        });
-        Ok(Receipt { index, at, reply })
-    }
-    fn state(&self) -> &RwLock<State> {
-        &self.log.state
-    }
-    fn applied(&self) -> watch::Receiver<u64> {
-        self.log.applied.subscribe()
-    }
-    fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.subscribe()
-    }
-    fn freshness(&self) -> Freshness {
-        Freshness { applied: 0, leader: None, stale: false, leader_seen_ms: None }
-    }
-    fn members(&self) -> Vec<Member> {
-        Vec::new()
-    }
-}
-
-/// What becomes of one publish on `ev`.
-#[derive(Clone, Copy, PartialEq)]
-enum Fault {
-    None,
-    /// Acknowledged by the broker and gone.
-    Lose,
-    Double,
-}
-
-type Faults = Box<dyn Fn(usize) -> Fault + Send>;
-
-/// An MQTT broker as far as it matters here.
-struct Cloud {
-    inner: Mutex<CloudInner>,
-    moved: Notify,
-}
-
-struct CloudInner {
-    clients: Vec<Client>,
-    retained: BTreeMap<String, Message>,
-    events: usize,
-    faults: Faults,
-    /// Every `ev` body that was published, in order.
-    batches: Vec<EventBatch>,
-}
-
-struct Client {
-    filters: Vec<String>,
-    up: bool,
-    events: mpsc::Sender<LinkEvent>,
-}
-
-struct CloudClient {
-    cloud: Arc<Cloud>,
-    number: usize,
-}
-
-impl Cloud {
-    fn new(faults: impl Fn(usize) -> Fault + Send + 'static) -> Arc<Self> {
-        let inner = CloudInner { clients: Vec::new(), retained: BTreeMap::new(), events: 0, faults: Box::new(faults), batches: Vec::new() };
-        Arc::new(Self { inner: Mutex::new(inner), moved: Notify::new() })
-    }
-
-    fn connect(self: &Arc<Self>, filters: Vec<String>) -> (Arc<dyn CloudLink>, mpsc::Receiver<LinkEvent>) {
-        let (events, received) = mpsc::channel(10_000);
-        let number = {
-            let mut inner = self.inner.lock();
-            inner.clients.push(Client { filters, up: false, events });
-            inner.clients.len() - 1
-        };
-        self.up(number);
-        (Arc::new(CloudClient { cloud: self.clone(), number }), received)
-    }
-
-    fn up(&self, number: usize) {
-        let mut inner = self.inner.lock();
-        let CloudInner { clients, retained, .. } = &mut *inner;
-        let client = &mut clients[number];
-        client.up = true;
-        client.events.try_send(LinkEvent::Up).expect("room");
-        for message in retained.values().filter(|message| client.filters.iter().any(|filter| filter_matches(filter, &message.topic))) {
-            client.events.try_send(LinkEvent::Message(message.clone())).expect("room");
-        }
-    }
-
-    fn cut(&self, number: usize) {
-        let mut inner = self.inner.lock();
-        inner.clients[number].up = false;
-        inner.clients[number].events.try_send(LinkEvent::Down("cut".into())).expect("room");
-    }
-
-    /// Waits until `holds`, looking whenever something was published or applied.
-    async fn until(&self, log: &Log, what: &str, mut holds: impl FnMut() -> bool) {
-        let mut applied = log.applied.subscribe();
-        let waiting = async {
-            loop {
-                let moved = self.moved.notified();
-                applied.borrow_and_update();
-                if holds() {
-                    return;
-                }
-                tokio::select! { () = moved => {}, changed = applied.changed() => changed.expect("log") }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
-    }
-}
-
-#[async_trait]
-impl CloudLink for CloudClient {
-    async fn publish(&self, message: Message) -> Result<(), LinkError> {
-        let mut inner = self.cloud.inner.lock();
-        if !inner.clients[self.number].up {
-            return Err(LinkError::Down);
-        }
-        let mut copies = 1;
-        if names().parse(&message.topic) == Some(CloudTopic::Events) {
-            assert!(message.payload.len() <= 64 * 1024, "{} bytes", message.payload.len());
-            inner.batches.push(wire::decode(&message).expect("a batch"));
-            inner.events += 1;
-            copies = match (inner.faults)(inner.events) {
-                Fault::None => 1,
-                Fault::Lose => 0,
-                Fault::Double => 2,
-            };
-        }
-        if message.retain {
-            inner.retained.insert(message.topic.clone(), message.clone());
-        }
-        for client in inner.clients.iter().filter(|client| client.up) {
-            if client.filters.iter().any(|filter| filter_matches(filter, &message.topic)) {
-                for _ in 0..copies {
-                    let _ = client.events.try_send(LinkEvent::Message(message.clone()));
-                }
-            }
-        }
-        drop(inner);
-        self.cloud.moved.notify_waiters();
-        Ok(())
-    }
 }
 
 /// A site whose numbers the test sets.
@@ -507,7 +302,7 @@ fn a_site_counts_its_own_devices_and_only_live_readings() {
     };
     says("hq/door-1", "contact", Value::from("open"), 9_900);
     says("hq/door-1", "held", Value::from(true), 9_900);
-    says("hq/door-2", "contact", Value::from("closed"), 9_900);
+    says("hq/door-2", "open", Value::from(false), 9_900);
     says("hq/gone", "contact", Value::from("open"), 10);
     says("hq/counter-1", "occupancy", Value::Int(12), 9_900);
     says("hq/counter-2", "occupancy", Value::Int(3), 9_900);
@@ -518,4 +313,71 @@ fn a_site_counts_its_own_devices_and_only_live_readings() {
     let counts = view.counts(Timestamp(10_000));
     assert_eq!(counts, LocalCounts { occupancy: 15, doors, devices_live: 2, devices_stale: 1 });
     assert!(view.sensors(Timestamp(0), Timestamp(10_000)).contains_key("hq/counter-1/occupancy"));
+}
+
+/// Waits until `holds`, looking at each entry of the log.
+async fn until_applied(log: &Log, what: &str, mut holds: impl FnMut() -> bool) {
+    let mut applied = log.applied.subscribe();
+    let waiting = applied.wait_for(|_| holds());
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}")).expect("log");
+}
+
+struct Nobody;
+
+#[async_trait]
+impl PeerSummaries for Nobody {
+    async fn collect(&self) -> Vec<SiteSummary> {
+        Vec::new()
+    }
+}
+
+/// The same over sockets: a broker that is stopped and started again between gateway and consumer.
+async fn over_real_mqtt(mqtt: MqttVersion, encoding: Encoding) {
+    use spalla_broker::hooks::AllowAll;
+    use spalla_broker::server::{Broker, BrokerConfig};
+
+    let listen = |address: std::net::SocketAddr| BrokerConfig { tcp: Some(address), ..BrokerConfig::default() };
+    let broker = Broker::start(listen("127.0.0.1:0".parse().expect("address")), Arc::new(AllowAll)).await.expect("starts");
+    let address = broker.addresses().tcp.expect("listens");
+    let cloud = CloudConfig { url: format!("mqtt://{address}"), username: None, password_file: None, ca: None, mqtt, encoding };
+
+    let (link, events) = mqtt::connect(&cloud, "consumer", Receiver::subscriptions(&names()), None).expect("connects");
+    let receiver = Arc::new(Mutex::new(Receiver::new(names(), encoding)));
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = kept.clone();
+    tokio::spawn(Receiver::run(receiver.clone(), link, events, move |items| keeping.lock().extend(items.iter().map(|item| item.seq))));
+
+    let log = Log::new();
+    let leadership = watch::Sender::new(Leadership { leader: Some(NodeId(1)), is_self: true, term: 1 });
+    let group: GroupRef = Arc::new(Seat { log: log.clone(), id: GroupId::mesh(), node: NodeId(1), leadership });
+    let now: Now = Arc::new(now);
+    let site = Arc::new(Site::default());
+    let maker = Arc::new(SummaryMaker::new(group.clone(), "hq".into(), site, now.clone(), timings()));
+    let options = UplinkOptions { names: names(), encoding, timings: Timings { resend_after: Duration::from_secs(2), ..timings() }, now };
+    let running = start(&cloud, group, maker, Arc::new(Nobody), options).expect("starts");
+
+    (0..1500).for_each(|_| log.push(OutboxClass::State));
+    until_applied(&log, "acknowledged over MQTT", || log.acknowledged() == 1500).await;
+    broker.shutdown().await;
+    let mut status = running.status.clone();
+    (0..1500).for_each(|_| log.push(OutboxClass::Alarm));
+    tokio::time::timeout(Duration::from_secs(30), status.wait_for(|status| !status.connected)).await.expect("notices").expect("runs");
+    let _broker = Broker::start(listen(address), Arc::new(AllowAll)).await.expect("starts again");
+    until_applied(&log, "acknowledged after the cut", || log.acknowledged() == 3000).await;
+
+    assert_each_once(&kept, 3000);
+    let counts = receiver.lock().counts();
+    assert_eq!((counts.expected, counts.received, counts.missing, counts.lost, counts.undecodable), (3000, 3000, 0, 0, 0));
+    assert_eq!(receiver.lock().summaries().keys().map(SiteId::as_str).collect::<Vec<_>>(), ["hq"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_arrives_once_over_mqtt_5_and_a_broker_that_restarts() {
+    over_real_mqtt(MqttVersion::V5, Encoding::Cbor).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_arrives_once_over_mqtt_3_in_json() {
+    over_real_mqtt(MqttVersion::V4, Encoding::Json).await;
 }

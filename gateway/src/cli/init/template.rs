@@ -66,7 +66,7 @@ key_file = "credentials.key"
 # webhook = "https://example.com/hooks/spalla"
 
 # An MQTT broker that the cloud listens to. Buildings go on without it.
-# username, password_file, ca (PEM, needed for mqtts) and encoding ("cbor" or "json") go here too.
+# username, password_file, ca (PEM, needed for mqtts), mqtt ("5" or "3.1.1") and encoding ("cbor" or "json") go here too.
 {cloud}
 # The other gateways, over mutual TLS. This list is the same at every gateway.
 [peers]
