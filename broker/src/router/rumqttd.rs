@@ -241,4 +241,19 @@ mod tests {
         assert_eq!(router.publish(0, &Message::default()).await, Err(RouterGone));
         assert_eq!(router.health(), RouterHealth::Gone);
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_panic_in_the_router_thread_is_noticed() {
+        let router = RumqttdRouter::start(Box::new(|_, _| {})).expect("starts");
+        router.publish(0, &Message::default()).await.expect("works");
+        // K1: a topic that begins outside ASCII ends the thread. Nothing of ours sends one.
+        router.shared.input.lock().link.try_publish("\u{e9}/x", "x").expect("taken");
+        let noticed = async {
+            while router.health() != RouterHealth::Gone {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("noticed");
+        assert_eq!(router.publish(0, &Message::default()).await, Err(RouterGone));
+    }
 }

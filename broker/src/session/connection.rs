@@ -27,31 +27,53 @@ use tokio::sync::{mpsc, watch};
 const FAREWELL_WAIT: Duration = Duration::from_millis(300);
 /// How long a message in the hands of the hooks may keep its connection's end waiting.
 const LAST_MESSAGE_WAIT: Duration = Duration::from_secs(3);
+/// How long a hook may keep a connection from beginning or ending.
+const HOOK_WAIT: Duration = Duration::from_secs(4);
 
 /// Serves one client until its end.
 pub(crate) async fn serve<S>(core: Arc<Core>, mut stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut decoder = Decoder::new(core.limits.packet_size);
-    let mut data = BytesMut::with_capacity(4096);
-    let reading = handshake::read_connect(&mut stream, &mut decoder, &mut data);
-    let connect = match tokio::time::timeout(core.limits.connect_timeout, reading).await {
-        Ok(Ok(connect)) => connect,
-        Ok(Err(reason)) => return core.refused(&peer, reason),
-        Err(_) => return core.refused(&peer, "connect-timeout"),
-    };
-    let version = connect.version;
-    let admitted = match handshake::admit(&core, &peer, connect).await {
-        Ok(admitted) => admitted,
-        Err((code, text, reason)) => {
-            core.refused(&peer, reason);
-            let answer = encode::refusal(version, code, text);
-            tokio::time::timeout(FAREWELL_WAIT, handshake::tell(&mut stream, &answer)).await.ok();
-            return;
+    let mut stopping = core.stopping.subscribe();
+    let greeted = {
+        let greeting = greet(&core, &mut stream, &peer);
+        tokio::select! {
+            greeted = greeting => greeted,
+            _ = stopping.wait_for(|stopping| *stopping) => None,
         }
     };
-    run(core, stream, peer, decoder, data, admitted).await;
+    if let Some((decoder, data, admitted)) = greeted {
+        run(core, stream, peer, decoder, data, admitted).await;
+    }
+}
+
+/// CONNECT and its judgement; nothing of it outlives a shutdown.
+async fn greet<S>(core: &Core, stream: &mut S, peer: &Peer) -> Option<(Decoder, BytesMut, Admitted)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut decoder = Decoder::new(core.limits.packet_size);
+    let mut data = BytesMut::with_capacity(4096);
+    let reading = handshake::read_connect(stream, &mut decoder, &mut data);
+    let refused = match tokio::time::timeout(core.limits.connect_timeout, reading).await {
+        Ok(Ok(connect)) => {
+            let version = connect.version;
+            match handshake::admit(core, peer, connect).await {
+                Ok(admitted) => return Some((decoder, data, admitted)),
+                Err((code, text, reason)) => {
+                    core.refused(peer, reason);
+                    let answer = encode::refusal(version, code, text);
+                    tokio::time::timeout(FAREWELL_WAIT, handshake::tell(stream, &answer)).await.ok();
+                    return None;
+                }
+            }
+        }
+        Ok(Err(reason)) => reason,
+        Err(_) => "connect-timeout",
+    };
+    core.refused(peer, refused);
+    None
 }
 
 async fn run<S>(core: Arc<Core>, mut stream: S, peer: Peer, decoder: Decoder, data: BytesMut, admitted: Admitted)
@@ -76,7 +98,10 @@ where
     if let Some(replaced) = &place.replaced {
         core.forget(replaced);
     }
-    core.hooks.connected(&who, place.link.number).await;
+    if *core.stopping.borrow() {
+        place.link.close(Close::Shutdown);
+    }
+    tokio::time::timeout(HOOK_WAIT, core.hooks.connected(&who, place.link.number)).await.ok();
     let welcome = Welcome {
         session_present: place.session_present,
         assigned_client_id: assigned_client_id.as_deref(),
@@ -149,7 +174,7 @@ async fn finish(core: &Arc<Core>, place: &Place, will: Option<Will>, reason: &Cl
     if let Some(session) = core.registry.leave(place, session_expiry_s) {
         core.forget(&session);
     }
-    core.hooks.disconnected(who, place.link.number).await;
+    tokio::time::timeout(HOOK_WAIT, core.hooks.disconnected(who, place.link.number)).await.ok();
 }
 
 /// One timer per session at most: the next connection ends the wait, and only its end can begin another.
@@ -170,14 +195,14 @@ fn delay_will(core: Arc<Core>, session: Arc<Session>, will: Will) {
 async fn publish_will(core: &Core, session: &Session, will: Will) {
     let mut message = will.message;
     message.expires_at = will.expiry_s.map(|seconds| clock::now().plus(u64::from(seconds) * 1000));
-    match core.hooks.publish(&session.who, &message).await {
-        Verdict::Accept { route } => {
+    match tokio::time::timeout(HOOK_WAIT, core.hooks.publish(&session.who, &message)).await {
+        Ok(Verdict::Accept { route }) => {
             if route && core.router.publish(session.id, &message).await.is_err() {
                 core.counters.dropped("will");
             }
         }
         // The gateway hears of the disconnection itself; a will that found no quorum is not tried again.
-        Verdict::Refuse(_) | Verdict::NotNow(_) => core.counters.dropped("will"),
+        Ok(Verdict::Refuse(_) | Verdict::NotNow(_)) | Err(_) => core.counters.dropped("will"),
     }
 }
 
@@ -277,7 +302,7 @@ impl Reader<'_> {
             match inner.received.get(&packet_id) {
                 Some(true) => {
                     drop(inner);
-                    self.session.answer(Answer::Ack { kind: AckKind::PubRec, packet_id, code: 0, reason: None });
+                    self.session.answer(Answer::Ack { kind: AckKind::Received, packet_id, code: 0, reason: None });
                     return Ok(());
                 }
                 // Its answer is on the way.

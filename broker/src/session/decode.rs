@@ -69,20 +69,20 @@ impl Decoder {
         let incoming = match (raw.packet_type(), version) {
             (1, _) => return Err(DecodeError::Close(Close::Protocol("a second CONNECT"))),
             (3, _) => publish(raw, version)?,
-            (4, Version::V4) => ack(AckKind::PubAck, whole(raw, v3_1_1::Puback::parse)?.packet_id(), false),
-            (5, Version::V4) => ack(AckKind::PubRec, whole(raw, v3_1_1::Pubrec::parse)?.packet_id(), false),
-            (6, Version::V4) => ack(AckKind::PubRel, whole(raw, v3_1_1::Pubrel::parse)?.packet_id(), false),
-            (7, Version::V4) => ack(AckKind::PubComp, whole(raw, v3_1_1::Pubcomp::parse)?.packet_id(), false),
+            (4, Version::V4) => ack(AckKind::Taken, whole(raw, v3_1_1::Puback::parse)?.packet_id(), false),
+            (5, Version::V4) => ack(AckKind::Received, whole(raw, v3_1_1::Pubrec::parse)?.packet_id(), false),
+            (6, Version::V4) => ack(AckKind::Release, whole(raw, v3_1_1::Pubrel::parse)?.packet_id(), false),
+            (7, Version::V4) => ack(AckKind::Complete, whole(raw, v3_1_1::Pubcomp::parse)?.packet_id(), false),
             (4, Version::V5) => {
                 let packet = whole(raw, v5_0::Puback::parse)?;
-                ack(AckKind::PubAck, packet.packet_id(), packet.reason_code().is_some_and(|code| code as u8 >= 0x80))
+                ack(AckKind::Taken, packet.packet_id(), packet.reason_code().is_some_and(|code| code as u8 >= 0x80))
             }
             (5, Version::V5) => {
                 let packet = whole(raw, v5_0::Pubrec::parse)?;
-                ack(AckKind::PubRec, packet.packet_id(), packet.reason_code().is_some_and(|code| code as u8 >= 0x80))
+                ack(AckKind::Received, packet.packet_id(), packet.reason_code().is_some_and(|code| code as u8 >= 0x80))
             }
-            (6, Version::V5) => ack(AckKind::PubRel, whole(raw, v5_0::Pubrel::parse)?.packet_id(), false),
-            (7, Version::V5) => ack(AckKind::PubComp, whole(raw, v5_0::Pubcomp::parse)?.packet_id(), false),
+            (6, Version::V5) => ack(AckKind::Release, whole(raw, v5_0::Pubrel::parse)?.packet_id(), false),
+            (7, Version::V5) => ack(AckKind::Complete, whole(raw, v5_0::Pubcomp::parse)?.packet_id(), false),
             (8, Version::V4) => {
                 let packet = whole(raw, v3_1_1::Subscribe::parse)?;
                 Incoming::Subscribe { packet_id: packet.packet_id(), filters: filters(packet.entries(), None) }

@@ -74,10 +74,10 @@ pub(crate) fn answer(version: Version, wants_reasons: bool, answer: &Answer) -> 
         (Answer::Pong, _) => vec![0xD0, 0],
         (Answer::Ack { kind, packet_id, code, reason }, _) => {
             let head = match kind {
-                AckKind::PubAck => 0x40,
-                AckKind::PubRec => 0x50,
-                AckKind::PubRel => 0x62,
-                AckKind::PubComp => 0x70,
+                AckKind::Taken => 0x40,
+                AckKind::Received => 0x50,
+                AckKind::Release => 0x62,
+                AckKind::Complete => 0x70,
             };
             let mut body = packet_id.to_be_bytes().to_vec();
             if version == Version::V5 && *code != 0 {

@@ -33,8 +33,8 @@ pub(crate) async fn run(core: Arc<Core>, session: Arc<Session>, link: Link, mut 
             core.counters.dropped(if job.refused.is_some() { "denied" } else { "refused" });
         }
         let Some(packet_id) = job.packet_id else { continue };
-        let kind = if job.message.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
-        if kind == AckKind::PubRec {
+        let kind = if job.message.qos == Qos::ExactlyOnce { AckKind::Received } else { AckKind::Taken };
+        if kind == AckKind::Received {
             let mut inner = session.inner.lock();
             // v3.1.1 has no refusal: its client goes on to PUBREL as if all were well.
             if outcome.is_err() && link.version == crate::version::Version::V5 {

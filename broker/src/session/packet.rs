@@ -40,10 +40,14 @@ pub(crate) struct Will {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckKind {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
+    /// PUBACK.
+    Taken,
+    /// PUBREC.
+    Received,
+    /// PUBREL.
+    Release,
+    /// PUBCOMP.
+    Complete,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

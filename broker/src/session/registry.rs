@@ -26,7 +26,50 @@ pub(crate) struct Registry {
     counters: Arc<Counters>,
     next_id: AtomicU64,
     next_number: AtomicU64,
-    entries: Mutex<HashMap<Key, Entry>>,
+    entries: Mutex<Entries>,
+}
+
+/// By principal, then by client id: a device command finds its session without a walk over all of them.
+#[derive(Default)]
+struct Entries {
+    by_name: HashMap<Arc<str>, HashMap<Arc<str>, Entry>>,
+    len: usize,
+}
+
+impl Entries {
+    fn get(&self, key: &Key) -> Option<&Entry> {
+        self.by_name.get(&key.0)?.get(&key.1)
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.by_name.get_mut(&key.0)?.get_mut(&key.1)
+    }
+
+    fn entry(&mut self, key: Key, make: impl FnOnce() -> Entry) -> &mut Entry {
+        let len = &mut self.len;
+        self.by_name.entry(key.0).or_default().entry(key.1).or_insert_with(|| {
+            *len += 1;
+            make()
+        })
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let of_name = self.by_name.get_mut(&key.0)?;
+        let entry = of_name.remove(&key.1)?;
+        if of_name.is_empty() {
+            self.by_name.remove(&key.0);
+        }
+        self.len -= 1;
+        Some(entry)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
+        self.by_name.iter().flat_map(|(name, of_name)| of_name.iter().map(|(id, entry)| ((name.clone(), id.clone()), entry)))
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Entry> {
+        self.by_name.values().flat_map(HashMap::values)
+    }
 }
 
 struct Entry {
@@ -84,13 +127,13 @@ impl Registry {
                     _ => {
                         let over = entries.get(&key).is_some_and(|entry| entry.connection.is_none() && entry.session.is_over(clock::now()));
                         let replaced = if clean || over { entries.remove(&key).map(|entry| entry.session) } else { None };
-                        if !entries.contains_key(&key) && entries.len() >= self.limits.sessions {
+                        if entries.get(&key).is_none() && entries.len >= self.limits.sessions {
                             return Err(Crowded);
                         }
                         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
                         let link = link(number);
-                        let session_present = entries.contains_key(&key);
-                        let entry = entries.entry(key).or_insert_with(|| {
+                        let session_present = entries.get(&key).is_some();
+                        let entry = entries.entry(key, || {
                             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                             let session = Session::new(id, who.clone(), self.limits.clone(), self.counters.clone());
                             Entry { session: Arc::new(session), connection: None }
@@ -143,22 +186,17 @@ impl Registry {
     pub fn sweep(&self) -> Vec<Arc<Session>> {
         let now = clock::now();
         let mut entries = self.entries.lock();
-        let over: Vec<Key> = entries
-            .iter()
-            .filter(|(_, entry)| entry.connection.is_none() && entry.session.is_over(now))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let is_over = |entry: &Entry| entry.connection.is_none() && entry.session.is_over(now);
+        let over: Vec<Key> = entries.iter().filter(|(_, entry)| is_over(entry)).map(|(key, _)| key).collect();
         over.iter().filter_map(|key| entries.remove(key)).map(|entry| entry.session).collect()
     }
 
     /// The connected sessions of a principal, newest connection first.
     pub fn live(&self, name: &str) -> Vec<Arc<Session>> {
         let entries = self.entries.lock();
-        let mut found: Vec<(u64, Arc<Session>)> = entries
-            .iter()
-            .filter(|((owner, _), _)| &**owner == name)
-            .filter_map(|(_, entry)| entry.connection.as_ref().map(|connection| (connection.number, entry.session.clone())))
-            .collect();
+        let of_name = entries.by_name.get(name).into_iter().flat_map(HashMap::values);
+        let mut found: Vec<(u64, Arc<Session>)> =
+            of_name.filter_map(|entry| entry.connection.as_ref().map(|connection| (connection.number, entry.session.clone()))).collect();
         found.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         found.into_iter().map(|(_, session)| session).collect()
     }
@@ -179,6 +217,6 @@ impl Registry {
     pub fn counts(&self) -> (u64, u64) {
         let entries = self.entries.lock();
         let connected = entries.values().filter(|entry| entry.connection.is_some()).count();
-        (entries.len() as u64, connected as u64)
+        (entries.len as u64, connected as u64)
     }
 }

@@ -192,15 +192,7 @@ impl Session {
 
     /// An answer for the client; one that piles them up is closed.
     pub fn answer(&self, answer: Answer) {
-        let mut inner = self.inner.lock();
-        if inner.answers.len() >= ANSWERS_MAX {
-            if let Some(link) = &inner.link {
-                link.close(Close::Slow);
-            }
-        } else if inner.link.is_some() {
-            inner.answers.push_back(answer);
-        }
-        drop(inner);
+        self.inner.lock().answer(answer);
         self.wake.notify_one();
     }
 
@@ -269,17 +261,17 @@ impl Session {
     pub fn acknowledged(&self, kind: AckKind, packet_id: u16, failed: bool) {
         let mut inner = self.inner.lock();
         match kind {
-            AckKind::PubAck | AckKind::PubComp => {
+            AckKind::Taken | AckKind::Complete => {
                 if let Some(sent) = inner.in_flight.remove(&packet_id)
                     && let Some(done) = sent.done
                 {
                     done.send(if failed { Delivered::Refused } else { Delivered::Transported }).ok();
                 }
             }
-            AckKind::PubRec if failed => {
+            AckKind::Received if failed => {
                 inner.in_flight.remove(&packet_id);
             }
-            AckKind::PubRec => {
+            AckKind::Received => {
                 // An unknown id is answered too: the client holds a message this side has forgotten.
                 let code = match inner.in_flight.get_mut(&packet_id) {
                     Some(sent) => {
@@ -288,12 +280,12 @@ impl Session {
                     }
                     None => 0x92,
                 };
-                inner.answers.push_back(Answer::Ack { kind: AckKind::PubRel, packet_id, code, reason: None });
+                inner.answer(Answer::Ack { kind: AckKind::Release, packet_id, code, reason: None });
             }
-            AckKind::PubRel => {
+            AckKind::Release => {
                 let known = inner.received.remove(&packet_id).is_some();
                 let code = if known { 0 } else { 0x92 };
-                inner.answers.push_back(Answer::Ack { kind: AckKind::PubComp, packet_id, code, reason: None });
+                inner.answer(Answer::Ack { kind: AckKind::Complete, packet_id, code, reason: None });
             }
         }
         drop(inner);
@@ -302,6 +294,15 @@ impl Session {
 }
 
 impl Inner {
+    fn answer(&mut self, answer: Answer) {
+        let Some(link) = &self.link else { return };
+        if self.answers.len() >= ANSWERS_MAX {
+            link.close(Close::Slow);
+        } else {
+            self.answers.push_back(answer);
+        }
+    }
+
     /// The highest QoS that the subscriptions grant a topic; none where no subscription takes it.
     fn granted(&self, topic: &str) -> Option<Qos> {
         self.subscriptions.iter().filter(|(filter, _)| filter_matches(filter, topic)).map(|(_, options)| options.qos).max()

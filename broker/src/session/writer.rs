@@ -135,7 +135,7 @@ fn take_resend(session: &Session, link: &Link, inner: &mut Inner, now: Timestamp
     let Some(id) = inner.resend.pop_front() else { return false };
     let Some(sent) = inner.in_flight.get(&id) else { return true };
     if sent.released {
-        let release = Answer::Ack { kind: AckKind::PubRel, packet_id: id, code: 0, reason: None };
+        let release = Answer::Ack { kind: AckKind::Release, packet_id: id, code: 0, reason: None };
         batch.bytes.extend(encode::answer(link.version, link.wants_reasons, &release).unwrap_or_default());
         return true;
     }

@@ -49,6 +49,7 @@ async fn an_absent_device_finds_no_command_when_it_returns() {
         // Not even where somebody publishes it as an ordinary message, with a long life.
         house.broker.publish(command("UNLOCK", 60_000)).await.expect("routed");
         house.broker.publish(text("spalla/v1/hq/lock/config", "kept", Qos::AtLeastOnce)).await.expect("routed");
+        house.settled().await;
         let (back, mut events) = house.join(config).await;
         assert_eq!(payloads_to(&mut events, "kept").await, ["kept"], "{version:?}");
         back.disconnect().await;

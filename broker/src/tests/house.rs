@@ -101,6 +101,19 @@ impl Fixture {
         (client, events)
     }
 
+    /// Everything published so far has reached its subscribers' sessions: the router keeps the order.
+    pub async fn settled(&self) {
+        let mut raw = self.raw().await;
+        raw.join_v4("settled", true, 60).await;
+        raw.send(b"\x82\x0c\x00\x01\x00\x07settled\x00").await;
+        raw.expect(b"\x90\x03\x00\x01\x00").await;
+        self.broker.publish(text("settled", "", Qos::AtMostOnce)).await.expect("routed");
+        raw.expect(b"\x30\x09\x00\x07settled").await;
+        raw.send(b"\xe0\x00").await;
+        assert_eq!(raw.rest().await, b"");
+        until(|| !self.broker.is_connected("settled")).await;
+    }
+
     /// A raw socket.
     pub async fn raw(&self) -> Raw {
         Raw(TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects"))

@@ -137,14 +137,19 @@ async fn retained_messages_reach_newcomers_all_of_them_and_commands_never() {
     within(giver.publish(Message { retain: true, ..text("kept/000", "new", Qos::AtLeastOnce) })).await.expect("acknowledged");
     within(giver.publish(Message { retain: true, ..text("kept/001", "", Qos::AtLeastOnce) })).await.expect("acknowledged");
     within(giver.publish(text("kept/002", "", Qos::AtLeastOnce))).await.expect("not retained: removes nothing");
-    let soon = crate::clock::now().plus(1);
-    house.broker.publish(Message { retain: true, expires_at: Some(soon), ..text("kept/003", "brief", Qos::AtLeastOnce) }).await.ok();
+    let soon = crate::clock::now().plus(500);
+    house
+        .broker
+        .publish(Message { retain: true, expires_at: Some(soon), ..text("kept/003", "brief", Qos::AtLeastOnce) })
+        .await
+        .expect("routed in time");
     let unlock = Message { retain: true, ..text("spalla/v1/hq/lock/command", "UNLOCK", Qos::AtLeastOnce) };
     assert!(matches!(within(giver.publish(unlock.clone())).await, Err(ClientError::Refused(_))));
     house.broker.publish(unlock).await.expect("routed, not retained");
     let badge = Message { retain: true, ..text("spalla/v1/hq/reader/event/badge", "42", Qos::AtLeastOnce) };
     within(giver.publish(badge)).await.expect("taken as an event, not retained");
     until(|| crate::clock::now() > soon).await;
+    house.settled().await;
 
     for version in BOTH {
         let (late, mut events) = house.client(&format!("late-{version:?}"), version).await;
@@ -193,6 +198,7 @@ async fn an_expired_message_is_delivered_to_nobody() {
         house.broker.publish(brief.clone()).await.expect("routed");
         house.broker.publish(text("t/long", "long", Qos::AtLeastOnce)).await.expect("routed");
         until(|| crate::clock::now() > soon.plus(1)).await;
+        house.settled().await;
         assert_eq!(house.broker.publish(brief).await, Err(crate::server::PublishError::Expired));
         let (back, mut events) = house.join(config).await;
         assert_eq!(payloads_to(&mut events, "long").await, ["long"]);
