@@ -31,6 +31,8 @@ mod retry;
 pub mod schedule;
 pub mod state;
 mod task;
+#[cfg(test)]
+mod tests;
 pub mod timer;
 pub mod version;
 pub mod whereabouts;
