@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 pub use super::interest::wants;
 
-/// Early events kept; past it the oldest go, counted as lapsed. With payloads at their bound it is 128 MiB.
-pub const EARLY_EVENTS_MAX: usize = 2_000;
+/// Early events kept, and the size of their data together; past either the oldest go, counted as lapsed.
+pub const EARLY_EVENTS_MAX: usize = 8_192;
+pub const EARLY_SIZE_MAX: u64 = 16 << 20;
 
 /// Static verdicts per filter (then those of `until`), shared by all tokens that listen with one task.
 type Verdicts = BTreeMap<(FlowKey, TaskId), Arc<[bool]>>;
@@ -97,15 +98,21 @@ impl Interpreter<'_, '_> {
     fn keep(&mut self, event: &Event, keep_ms: u64, taken_by: BTreeSet<InstanceId>) {
         let (now, index) = (self.context.now, self.context.index);
         let state = &mut *self.context.state;
-        if state.early_events.len() >= EARLY_EVENTS_MAX {
+        let size = u32::try_from(event.data.size()).unwrap_or(u32::MAX);
+        let full = |state: &State| {
+            let held: u64 = state.early_events.iter().map(|early| u64::from(early.size)).sum();
+            state.early_events.len() >= EARLY_EVENTS_MAX || held + u64::from(size) > EARLY_SIZE_MAX
+        };
+        if full(state) {
             sweep_early(state, now);
         }
-        if state.early_events.len() >= EARLY_EVENTS_MAX {
+        while full(state) && !state.early_events.is_empty() {
             // A batch at a time: dropping from the front moves all that is behind.
-            state.early_events.drain(..EARLY_EVENTS_MAX / 10);
-            state.counters.lapsed_events += (EARLY_EVENTS_MAX / 10) as u64;
+            let gone = state.early_events.len().div_ceil(10);
+            state.early_events.drain(..gone);
+            state.counters.lapsed_events += gone as u64;
         }
-        state.early_events.push(EarlyEvent { event: event.clone(), index, taken_by, lapses_at: now.plus(keep_ms) });
+        state.early_events.push(EarlyEvent { event: event.clone(), index, size, taken_by, lapses_at: now.plus(keep_ms) });
     }
 
     /// Offers an event to one listening frame; true when it takes it.

@@ -148,6 +148,8 @@ pub struct EarlyEvent {
     pub event: Event,
     /// Log index it came with: an instance that started later does not see it.
     pub index: u64,
+    /// [`crate::value::Value::size`] of its data.
+    pub size: u32,
     /// Each takes it once.
     pub taken_by: BTreeSet<InstanceId>,
     pub lapses_at: Timestamp,

@@ -27,7 +27,10 @@ pub fn json(text: &str) -> Value {
 impl Bench {
     /// Flows as YAML, without their `document` where only tasks matter.
     pub fn new(flows: &[&str]) -> Self {
-        let mut state = State::new(GroupId::mesh());
+        Self::of(State::new(GroupId::mesh()), flows)
+    }
+
+    pub fn of(mut state: State, flows: &[&str]) -> Self {
         for text in flows {
             let checked = crate::flow::check(text).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
             let plan = &checked.plan;
@@ -179,4 +182,3 @@ impl Bench {
 pub fn named(name: &str, fields: &str) -> String {
     format!("document: {{ dsl: '1.0.3', namespace: test, name: {name}, version: '1.0.0' }}\n{fields}")
 }
-

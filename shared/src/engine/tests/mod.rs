@@ -3,6 +3,8 @@
 
 mod errors;
 mod events;
+mod functions;
 mod harness;
 mod operators;
+mod random;
 mod steps;
