@@ -105,11 +105,13 @@ pub(super) fn instance_ended(context: &mut Context, instance: &Instance) {
     }
 }
 
-/// Starts a flow by its schedule; a refusal is counted and audited, for nobody hears it.
+/// Starts a flow by its schedule; any other refusal than a running singleton is counted and audited, for nobody hears it.
 fn start(interpreter: &mut Interpreter, flow: &FlowKey, input: Value) -> Option<InstanceId> {
     let begin = Begin { flow: flow.clone(), input, by: Actor::system(), parent: None, depth: 0, events_from: None };
     match interpreter.begin(begin) {
         Ok(id) => Some(id),
+        // A singleton that runs already is what the flow asks for, not a failure.
+        Err(rejection) if &*rejection.code == "conflict" => None,
         Err(rejection) => {
             let context = &mut *interpreter.context;
             context.state.counters.rejected += 1;

@@ -18,6 +18,8 @@ pub struct Bench {
     pub state: State,
     pub at: Timestamp,
     pub records: Vec<RecordBody>,
+    /// Whether each entry is applied on a restored replica as well.
+    pub mirrored: bool,
 }
 
 pub fn json(text: &str) -> Value {
@@ -38,7 +40,7 @@ impl Bench {
             state.flows.insert(plan.key.clone(), flow);
         }
         state.rebuild_plans().unwrap();
-        let mut bench = Self { state, at: Timestamp(START), records: Vec::new() };
+        let mut bench = Self { state, at: Timestamp(START), records: Vec::new(), mirrored: true };
         bench.apply(Command::Deploy { resources: Vec::new(), by: Actor::system() });
         bench
     }
@@ -49,15 +51,18 @@ impl Bench {
     }
 
     pub fn apply(&mut self, command: Command) -> Applied {
-        let mut replica: State = codec::decode(&codec::encode(&self.state)).unwrap();
-        replica.rebuild_plans().unwrap();
         let entry = Entry { index: self.state.applied + 1, at: self.at, command };
+        let replica = self.mirrored.then(|| codec::encode(&self.state));
         let applied = apply(&mut self.state, &entry);
-        let other = apply(&mut replica, &entry);
-        assert_eq!(applied.reply, other.reply);
-        assert_eq!(applied.effects, other.effects);
-        assert_eq!(applied.records, other.records);
-        assert_eq!(codec::encode(&self.state), codec::encode(&replica), "a restored replica went another way");
+        if let Some(replica) = replica {
+            let mut replica: State = codec::decode(&replica).unwrap();
+            replica.rebuild_plans().unwrap();
+            let other = apply(&mut replica, &entry);
+            assert_eq!(applied.reply, other.reply);
+            assert_eq!(applied.effects, other.effects);
+            assert_eq!(applied.records, other.records);
+            assert_eq!(codec::encode(&self.state), codec::encode(&replica), "a restored replica went another way");
+        }
         self.records.extend(applied.records.iter().map(|record| record.body.clone()));
         applied
     }
