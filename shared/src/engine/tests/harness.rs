@@ -154,6 +154,11 @@ impl Bench {
         })
     }
 
+    /// All ends, for messages.
+    pub fn ends(&self) -> Vec<&RecordBody> {
+        self.records.iter().filter(|record| matches!(record, RecordBody::InstanceEnded { .. })).collect()
+    }
+
     pub fn completed(&self, id: &InstanceId) -> String {
         match self.ended(id) {
             Some((InstanceStatus::Completed, output)) => output,
