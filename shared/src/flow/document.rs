@@ -110,16 +110,22 @@ impl Located {
         }
         let mut wanted = value.chars().enumerate().filter(|(_, character)| !character.is_whitespace());
         let (mut index, mut next) = wanted.next()?;
+        let mut end = None;
         for character in source {
             if character == next {
                 if index >= characters {
                     return Some((line, column));
                 }
-                (index, next) = wanted.next()?;
+                end = Some((line, column + 1));
+                match wanted.next() {
+                    Some(further) => (index, next) = further,
+                    // Behind the last character: where something is missing.
+                    None => return end,
+                }
             }
             step(character, &mut line, &mut column);
         }
-        None
+        end
     }
 }
 

@@ -231,6 +231,40 @@ fn all_errors_come_at_once_in_the_order_of_the_lines() {
 }
 
 #[test]
+fn broken_jq_is_found_inside_the_text() {
+    for (tasks, at, part) in [
+        ("  - a: { if: '.x ==', set: { y: 1 } }", "', set", ""),
+        ("  - a: { set: '${ .x | foo }' }", "foo", "foo"),
+        ("  - a: { set: { y: \"${ .x + $contxt.z }\" } }", "$contxt", "did you mean `$context`?"),
+        ("  - a:\n      set: >-\n        ${\n          .x + $nobody }", "$nobody", "not known here"),
+        ("  - a: { set: '${ $secrets.token }' }", "$secrets", "into the log"),
+        ("  - a: { set: '${ now }' }", "now", "now"),
+        (
+            "  - a: { set: '${ $item }' }\n  - b: { for: { in: .l }, do: [ { c: { set: '${ $item }' } } ] }",
+            "$item }' }\n",
+            "not known here",
+        ),
+        (
+            "  - a: { try: [ { b: { set: { x: 1 } } } ], catch: { as: e, do: [ { c: { set: '${ $error }' } } ] } }",
+            "$error",
+            "not known here",
+        ),
+        ("  - a: { set: '${ .a } and ${ .b }' }", "} and", "join parts"),
+    ] {
+        let text = flow(tasks);
+        let place = text.rfind(at).unwrap();
+        let before = &text[..place];
+        let line = before.matches('\n').count() as u32 + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() as u32 + 1;
+        let found = found(&text);
+        let hit = found.iter().any(|d| d.is_error() && d.line == line && d.column.abs_diff(column) <= 2 && d.to_string().contains(part));
+        assert!(hit, "wanted {line}:{column} `{part}` for\n{text}\ngot\n{}", list(&found));
+    }
+    let variables = flow("  - a: { wait: PT1S }") + "schedule: { on: { one: { with: { type: x, data: '${ .a == $context.b }' } } } }\n";
+    assert!(found(&variables).iter().any(|d| d.is_error() && d.message.contains("before there is an instance")));
+}
+
+#[test]
 fn names_under_use_are_resolved() {
     let text = flow(
         "  - a: { call: tell, with: { data: { x: 1 } }, timeout: short }\n  - b: { try: [ { c: { raise: { error: gone } } } ], catch: { retry: few } }",
