@@ -1,6 +1,9 @@
 //! The language as a whole.
 
 mod examples;
+mod hostile;
+mod oracle;
+mod random;
 
 use super::*;
 
