@@ -50,14 +50,10 @@ fn first(m: &mut Machine, term: &Term, env: &Env, input: Value) -> Result<Option
     Ok(found)
 }
 
+type Change<'c> = &'c mut dyn FnMut(&mut Machine, Value) -> Result<Option<Value>, Stop>;
+
 /// Changes what is at each path; where `change` gives nothing, the path is deleted at the end.
-fn modify(
-    m: &mut Machine,
-    paths: &Term,
-    env: &Env,
-    input: &Value,
-    change: &mut dyn FnMut(&mut Machine, Value) -> Result<Option<Value>, Stop>,
-) -> Result<Value, Stop> {
+fn modify(m: &mut Machine, paths: &Term, env: &Env, input: &Value, change: Change) -> Result<Value, Stop> {
     let mut found = Vec::new();
     let start = Item { value: input.clone(), track: Track::At(None) };
     go(m, paths, env, start, &mut |m, item| {

@@ -222,9 +222,9 @@ fn one(broken: &Broken, directive: char, out: &mut String) -> Result<(), Stop> {
         'G' => write!(out, "{iso_year}"),
         'g' => write!(out, "{:02}", iso_year.rem_euclid(100)),
         's' => write!(out, "{}", broken.seconds()),
-        'n' => write!(out, "\n"),
-        't' => write!(out, "\t"),
-        '%' => write!(out, "%"),
+        'n' => out.write_char('\n'),
+        't' => out.write_char('\t'),
+        '%' => out.write_char('%'),
         'F' | 'T' | 'D' | 'R' | 'r' | 'c' | 'x' | 'X' => {
             for part in composite(directive) {
                 match part.strip_prefix('%').and_then(|directive| directive.chars().next()) {
