@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::consensus::Group;
+use crate::effects::clock::wall_now;
 use crate::effects::credential;
 use crate::effects::test_support::{LocalGroup, NODE};
 use crate::telemetry::Quality;
 use argon2::password_hash::PasswordHasher;
+use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal};
 use spalla_shared::device::AckStatus;
 use spalla_shared::engine::state::Attachment;
 use spalla_shared::id::{Actor, CredentialId};

@@ -3,14 +3,16 @@
 //!
 //! Accepted, transported and completed are told apart: the output says which one it is, never more.
 
+mod outcome;
+
 use super::acks::Waiter;
 use super::clock::{group_now, wall_now};
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
-use crate::telemetry::Quality;
+use outcome::{conclude, confirm_without_ack, not_delivered, output, unknown};
 use spalla_broker::message::{Message, Qos};
-use spalla_shared::device::{self, Ack, AckStatus, CommandSpec, Confirm, Format, OPENING_EXPIRY_MAX_MS};
+use spalla_shared::device::{self, Ack, AckStatus, CommandSpec, Format, OPENING_EXPIRY_MAX_MS};
 use spalla_shared::engine::effect::DeviceStage;
 use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Outcome, Problem};
 use spalla_shared::id::DeviceId;
@@ -261,57 +263,6 @@ async fn listen(
     }
 }
 
-async fn conclude(executors: &Executors, order: &Order<'_>, ack: Ack) -> Outcome {
-    match ack.status {
-        AckStatus::Failed => {
-            let detail = ack.detail.as_str().map_or_else(|| ack.detail.to_json(), str::to_owned);
-            failed(Problem::own("refused", 409, format!("the device refused the command: {}", bounded(&detail))))
-        }
-        AckStatus::Accepted => output("accepted", ack.detail, None),
-        AckStatus::Done => {
-            let confirmed = match confirm_spec(executors, order) {
-                Some(confirm) => Some(confirmed(executors, order, &confirm).await),
-                None => None,
-            };
-            output("done", ack.detail, confirmed)
-        }
-    }
-}
-
-/// For a device that does not say `done`: what its sensor shows counts, where the profile names one.
-async fn confirm_without_ack(executors: &Executors, order: &Order<'_>) -> Option<Outcome> {
-    let confirm = confirm_spec(executors, order)?;
-    confirmed(executors, order, &confirm).await.then(|| output("done", Value::Null, Some(true)))
-}
-
-fn confirm_spec(executors: &Executors, order: &Order<'_>) -> Option<Confirm> {
-    with_spec(executors, order.device, order.command, |spec| spec.confirm.clone()).flatten()
-}
-
-fn with_spec<T>(executors: &Executors, device: &DeviceId, command: &str, pick: impl FnOnce(&CommandSpec) -> T) -> Option<T> {
-    let state = executors.group.state().read();
-    let profile = state.profiles.get(&state.devices.get(device)?.device.profile)?;
-    profile.command(command).map(pick)
-}
-
-/// Whether the property has the value within its time. For an opening it must have been reported since the command was
-/// issued: a door that already stood open proves nothing.
-async fn confirmed(executors: &Executors, order: &Order<'_>, confirm: &Confirm) -> bool {
-    let mut changed = executors.telemetry.changed();
-    let until = order.until.min(Instant::now() + Duration::from_millis(confirm.within_ms));
-    loop {
-        changed.borrow_and_update();
-        let reading = executors.telemetry.latest(order.device, &confirm.property, wall_now());
-        let tells = order.effect.class != EffectClass::Opening || reading.received_at >= order.effect.issued_at;
-        if tells && reading.value == confirm.becomes && reading.quality == Quality::Live {
-            return true;
-        }
-        if !matches!(timeout_at(until, changed.changed()).await, Ok(Ok(()))) {
-            return false;
-        }
-    }
-}
-
 fn message(executors: &Executors, order: &Order<'_>) -> Message {
     let command = device::Command {
         id: order.effect.key.to_string(),
@@ -341,35 +292,8 @@ fn message(executors: &Executors, order: &Order<'_>) -> Message {
     }
 }
 
-fn output(status: &str, detail: Value, confirmed: Option<bool>) -> Outcome {
-    let detail = if detail.size() > DETAIL_SIZE_MAX { Value::Null } else { detail };
-    let mut fields = vec![("status", Value::from(status)), ("detail", detail), ("at", Value::from(wall_now().to_rfc3339()))];
-    if let Some(confirmed) = confirmed {
-        fields.push(("confirmed", Value::Bool(confirmed)));
-    }
-    Outcome::Done { output: Value::object(fields) }
-}
-
-fn unknown(why: &str, progress: &Progress) -> Outcome {
-    let accepted = if progress.accepted { " (the device had accepted it)" } else { "" };
-    Outcome::Unknown { detail: format!("{why}{accepted}").into() }
-}
-
-fn not_delivered(failure: DeliverFailure) -> Outcome {
-    failed(match failure {
-        DeliverFailure::Expired => Problem::timeout("the command expired before it could be sent"),
-        DeliverFailure::Refused => Problem::own("refused", 409, failure.to_string()),
-        failure => Problem::own("device-offline", 503, failure.to_string()),
-    })
-}
-
-/// What of a device's detail may enter the log.
-const DETAIL_SIZE_MAX: usize = 4 * 1024;
-
-fn bounded(text: &str) -> &str {
-    let mut end = text.len().min(512);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+fn with_spec<T>(executors: &Executors, device: &DeviceId, command: &str, pick: impl FnOnce(&CommandSpec) -> T) -> Option<T> {
+    let state = executors.group.state().read();
+    let profile = state.profiles.get(&state.devices.get(device)?.device.profile)?;
+    profile.command(command).map(pick)
 }
