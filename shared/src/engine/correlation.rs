@@ -5,7 +5,7 @@ use super::dedupe;
 use super::function;
 use super::instance::{Frame, Listening, Work};
 use super::interest::{filters_of, holds, matches_static};
-use super::interpreter::{Cursor, Interpreter};
+use super::interpreter::{Budgets, Cursor, Interpreter, static_value};
 use super::state::{EarlyEvent, State};
 use crate::event::{DATA_SIZE_MAX, Event};
 use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, TaskId, TaskKind, Until};
@@ -20,8 +20,16 @@ pub use super::interest::wants;
 pub const EARLY_EVENTS_MAX: usize = 8_192;
 pub const EARLY_SIZE_MAX: u64 = 16 << 20;
 
-/// Static verdicts per filter (then those of `until`), shared by all tokens that listen with one task.
-type Verdicts = BTreeMap<(FlowKey, TaskId), Arc<[bool]>>;
+/// Static verdicts per filter (then those of `until`), shared by all tokens that listen with one task: a thousand visitors
+/// who wait at one task cost one evaluation, and a comparison each.
+type Verdicts = BTreeMap<(FlowKey, TaskId), Arc<[Verdict]>>;
+
+/// What can be said of an event and a filter without an instance.
+struct Verdict {
+    matches: bool,
+    /// Per correlation: its `from`, where no variable is needed for it; null where it has no value.
+    from: Vec<Option<Value>>,
+}
 
 impl Interpreter<'_, '_> {
     /// `Command::Event`. Refused: `limit` (too large).
@@ -134,11 +142,13 @@ impl Interpreter<'_, '_> {
         let (until_filters, static_matches) = (until_filters(&listen.to), verdicts.get(&key).cloned());
         let static_matches = static_matches.unwrap_or_else(|| {
             let all = filters_of(&listen.to).iter().chain(until_filters);
-            all.map(|filter| matches_static(&mut self.budgets, filter, attributes)).collect()
+            all.map(|filter| verdict(&mut self.budgets, filter, attributes)).collect()
         });
         verdicts.insert(key, static_matches.clone());
         let open_ended = filters_of(&listen.to).is_empty();
-        if !open_ended && !static_matches.contains(&true) {
+        let filters = filters_of(&listen.to).iter().chain(until_filters);
+        let possible = |(filter, verdict): (&EventFilter, &Verdict)| verdict.may_take(filter, &listening.keys);
+        if !open_ended && !filters.zip(static_matches.iter()).any(possible) {
             return false;
         }
         let listening = (**listening).clone();
@@ -169,8 +179,8 @@ impl Interpreter<'_, '_> {
         attributes: &Value,
     ) -> Option<(usize, BTreeMap<Arc<str>, Value>)> {
         for (index, filter) in candidates.filters.iter().enumerate() {
-            let verdict = candidates.verdicts.get(index).copied().unwrap_or(false);
-            if !verdict || candidates.matched.get(index).copied().unwrap_or(false) {
+            let possible = candidates.verdicts.get(index).is_some_and(|verdict| verdict.may_take(filter, keys));
+            if !possible || candidates.matched.get(index).copied().unwrap_or(false) {
                 continue;
             }
             if !self.matches_instance(scope, filter, attributes) {
@@ -239,9 +249,31 @@ impl Interpreter<'_, '_> {
 
 struct Candidates<'a> {
     filters: &'a [EventFilter],
-    verdicts: &'a [bool],
+    verdicts: &'a [Verdict],
     /// Filters that have their event already.
     matched: &'a [bool],
+}
+
+fn verdict(budgets: &mut Budgets, filter: &EventFilter, attributes: &Value) -> Verdict {
+    if !matches_static(budgets, filter, attributes) {
+        return Verdict { matches: false, from: Vec::new() };
+    }
+    let from = filter.correlate.iter().map(|correlation| {
+        let of_event = correlation.from.variables().is_empty();
+        of_event.then(|| static_value(budgets, &correlation.from, attributes, &[]).unwrap_or_default())
+    });
+    Verdict { matches: true, from: from.collect() }
+}
+
+impl Verdict {
+    /// False where it is certain that the filter does not take the event, with the correlation keys that are fixed.
+    fn may_take(&self, filter: &EventFilter, keys: &BTreeMap<Arc<str>, Value>) -> bool {
+        self.matches
+            && filter.correlate.iter().zip(&self.from).all(|(correlation, from)| match from {
+                Some(value) => !value.is_null() && keys.get(&correlation.key).is_none_or(|fixed| fixed == value),
+                None => true,
+            })
+    }
 }
 
 pub(super) fn until_filters(consume: &Consume) -> &[EventFilter] {

@@ -122,7 +122,7 @@ impl Run {
     }
 
     /// Runs to the end; gives the number of steps.
-    fn to_end(&mut self) -> usize {
+    fn run_out(&mut self) -> usize {
         match self.story.start {
             Some(input) => {
                 let flow = FlowSelector { namespace: "spalla".into(), name: self.story.flow.into(), version: None };
@@ -273,7 +273,7 @@ fn output_of(request: &Request) -> Value {
 fn each_flow_of_config_comes_to_its_end() {
     for story in &STORIES {
         let mut run = Run::new(story, Trouble::Nothing);
-        run.to_end();
+        run.run_out();
         run.assert_nothing_owned();
         let counters = &run.bench.state.counters;
         assert_eq!((counters.faulted, counters.cancelled), (0, 0), "{}: {:#?}", story.flow, run.bench.ends());
@@ -285,13 +285,13 @@ fn each_flow_of_config_comes_to_its_end() {
 fn each_flow_of_config_survives_each_effect_and_a_cancel_at_each_step() {
     for story in &STORIES {
         let mut quiet = Run::new(story, Trouble::AnswersTwice);
-        let steps = quiet.to_end();
+        let steps = quiet.run_out();
         quiet.assert_nothing_owned();
         assert_eq!(quiet.bench.state.counters.faulted, 0, "{}", story.flow);
         let troubles = (1..=quiet.answered).flat_map(|at| [Trouble::Fails(at), Trouble::IsUnknown(at), Trouble::NeverAnswers(at)]);
         for trouble in troubles.chain((0..=steps).map(Trouble::CancelledAt)) {
             let mut run = Run::new(story, trouble);
-            run.to_end();
+            run.run_out();
             run.assert_nothing_owned();
         }
     }
