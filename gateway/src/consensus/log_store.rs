@@ -74,6 +74,12 @@ impl LogStore {
         Ok(Self { file, memory: Arc::new(Mutex::new(memory)) })
     }
 
+    /// Nothing was ever voted or written: the group is new to this folder.
+    pub fn is_pristine(&self) -> bool {
+        let memory = self.memory.lock();
+        memory.vote.is_none() && memory.last.is_none()
+    }
+
     /// Entries of `from..to` that the log holds, all of them or as many as fit into `len_max` bytes.
     async fn entries(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<RaftEntry>, LogError> {
         let mut failure = LogError::Closed;
@@ -252,6 +258,9 @@ impl RaftLogStorage<Types> for LogStore {
         let end = last.as_ref().map_or(0, |id| id.index + 1);
         {
             let mut memory = self.memory.lock();
+            if end >= memory.end_index() {
+                return Ok(());
+            }
             memory.drop_from(end);
             memory.last = last.max(memory.purged);
             memory.flushed_to = memory.flushed_to.min(end);

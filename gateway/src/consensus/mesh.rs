@@ -30,6 +30,8 @@ use tokio::sync::{mpsc, watch};
 /// An odd number of sites can lose just under half of them; more than five only make each commit slower.
 const VOTERS_MAX: usize = 5;
 const WORKERS: usize = 2;
+/// For the others to say whether they know this node, at its first start.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// For tasks of the mesh to end when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,10 @@ impl GroupPlan {
         }
         Self { id: GroupId::mesh(), voters, learners }
     }
+
+    fn has(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +87,11 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("the mesh certificate is of node {found}, the config says node {expected}")]
     OtherCertificate { found: NodeId, expected: NodeId },
+    #[error(
+        "node {node} has been in this mesh before (node {peer} knows of its start number {boot}), but its folder is new: \
+         what it once confirmed is lost, so it must rejoin under a node id that was never used"
+    )]
+    Wiped { node: NodeId, peer: NodeId, boot: u64 },
     #[error("group `{group}`: {reason}")]
     Group { group: GroupId, reason: String },
     #[error("runtime of the mesh: {0}")]
@@ -244,14 +255,39 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
     let failure = Failure::new();
     tokio::spawn(pass_on(log.failure(), failure.clone()));
     let server = Server::bind(config.listen, &config.tls, registry.clone()).await?;
+    refuse_wiped(&config, &log, &registry.links).await?;
     for plan in &config.groups {
-        if plan.voters.contains(&config.node) || plan.learners.contains(&config.node) {
+        if plan.has(config.node) {
             let group = begin(&config, plan, &log, &registry, &failure, apply, sink.clone()).await?;
             registry.groups.write().insert(plan.id.clone(), group.clone());
             initialise(&config, plan, &group).await?;
         }
     }
     Ok((meta, log, registry, failure, server))
+}
+
+/// A gateway whose disk was wiped has forgotten its votes and entries; under its old id it could undo what a quorum confirmed.
+/// Where nobody can be asked, the operator's word counts.
+async fn refuse_wiped(config: &MeshConfig, log: &Log, links: &Links) -> Result<(), StartError> {
+    let mut begun = Vec::new();
+    for plan in config.groups.iter().filter(|plan| plan.has(config.node)) {
+        if LogStore::open(log.file(region_of(&plan.id)))?.is_pristine() {
+            begun.push(plan);
+        }
+    }
+    let asked =
+        begun.into_iter().flat_map(|plan| config.gateways.iter().map(move |gateway| (plan, gateway.node))).filter_map(|(plan, peer)| {
+            let link = links.to(peer).ok()?;
+            let body = wire::encode(&To { group: plan.id.clone(), node: peer, body: () });
+            Some(async move { (peer, link.calls.call(wire::BOOT, body, ASK_TIMEOUT).await) })
+        });
+    for (peer, answer) in futures::future::join_all(asked).await {
+        let boot: u64 = answer.and_then(|bytes| wire::decode(&bytes)).unwrap_or(0);
+        if boot > 0 {
+            return Err(StartError::Wiped { node: config.node, peer, boot });
+        }
+    }
+    Ok(())
 }
 
 async fn begin(
@@ -265,7 +301,7 @@ async fn begin(
 ) -> Result<Arc<RaftGroup>, StartError> {
     let fail = |reason: String| StartError::Group { group: plan.id.clone(), reason };
     let settings = config.tuning.raft(plan.id.as_str()).map_err(|error| fail(error.to_string()))?;
-    let store = LogStore::open(log.file(derived_u64(&plan.id, 0, 0, "log")))?;
+    let store = LogStore::open(log.file(region_of(&plan.id)))?;
     let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
     let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
     let network = Network { node: config.node, group: plan.id.clone(), links: registry.links.clone() };
@@ -293,6 +329,11 @@ async fn initialise(config: &MeshConfig, plan: &GroupPlan, group: &RaftGroup) ->
 fn nodes(config: &MeshConfig, ids: &[NodeId]) -> BTreeMap<u64, BasicNode> {
     let of = |id: &NodeId| config.gateways.iter().find(|gateway| gateway.node == *id);
     ids.iter().filter_map(of).map(|gateway| (gateway.node.0, BasicNode::new(&gateway.address))).collect()
+}
+
+/// The group's number in the log.
+fn region_of(group: &GroupId) -> u64 {
+    derived_u64(group, 0, 0, "log")
 }
 
 /// `snapshots/mesh`, `snapshots/site%3Ahq`.

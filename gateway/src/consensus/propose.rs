@@ -117,8 +117,10 @@ pub async fn commit(core: &Core, commands: Vec<Body>, deadline: Instant) -> Vec<
     }
     let at = now();
     let proposals: Vec<Proposal> = commands.into_iter().map(|command| Proposal { at, command }).collect();
-    let Ok(mut written) = core.raft.client_write_many(proposals).await else {
-        return all(|_| Proposed::Failed(ProposeError::Stopping));
+    let mut written = match tokio::time::timeout_at(deadline, core.raft.client_write_many(proposals)).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) => return all(|_| Proposed::Failed(ProposeError::Stopping)),
+        Err(_) => return all(|_| Proposed::Failed(ProposeError::Unknown)),
     };
     let mut results = Vec::with_capacity(count);
     while results.len() < count {

@@ -77,6 +77,12 @@ impl Service for Registry {
                 let (group, request) = self.open(&body)?;
                 Ok(wire::encode(&group.proposed(request).await))
             }
+            // What is known here of how often the caller has started.
+            wire::BOOT => {
+                let (group, ()) = self.open(&body)?;
+                let boot = group.core.view.state.read().nodes.get(&peer).map_or(0, |node| node.boot);
+                Ok(wire::encode(&boot))
+            }
             wire::DIGEST => {
                 let (group, ()) = self.open(&body)?;
                 group.digest().await.map(|answer| wire::encode(&answer))

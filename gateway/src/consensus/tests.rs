@@ -111,13 +111,19 @@ impl Cluster {
             listen: gateway.address.parse().unwrap(),
             tls: self.certificates[&node].clone(),
             tuning: self.tuning.clone(),
-            groups: vec![GroupPlan::mesh(&self.gateways)],
+            groups: vec![GroupPlan::mesh(&self.gateways), self.second()],
         };
         let sink = Arc::new(Sink::default());
         self.sinks.insert(node, sink.clone());
         let mesh = Mesh::start_with(config, apply, sink).await?;
         self.running.insert(node, mesh);
         Ok(())
+    }
+
+    /// A group of the first gateway alone, with the last one learning.
+    fn second(&self) -> GroupPlan {
+        let (first, last) = (self.gateways[0].node, self.gateways[self.gateways.len() - 1].node);
+        GroupPlan { id: GroupId::new("site:hq"), voters: vec![first], learners: [last].into_iter().filter(|last| *last != first).collect() }
     }
 
     async fn run(&mut self, id: u64) {
@@ -232,6 +238,25 @@ async fn three_gateways_agree_lose_one_and_take_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_share_a_gateway_and_learners_follow() {
+    let cluster = Cluster::start(2, Tuning::default()).await;
+    let id = GroupId::new("site:hq");
+    let (voter, learner) = (cluster.running[&NodeId(1)].group(&id).unwrap(), cluster.running[&NodeId(2)].group(&id).unwrap());
+    within(voter.leadership().wait_for(|now| now.is_self)).await.unwrap();
+    let receipt = within(voter.propose(command(101))).await.unwrap();
+    within(learner.applied().wait_for(|applied| *applied >= receipt.index)).await.unwrap();
+    assert!(learner.state().read().nodes.contains_key(&NodeId(101)));
+    // It finds its way to the leader from where it learns, too.
+    within(learner.propose(command(102))).await.unwrap();
+    assert!(voter.state().read().nodes.contains_key(&NodeId(102)));
+    let members: Vec<_> = voter.members().iter().map(|member| (member.node.0, member.voter)).collect();
+    assert_eq!(members, [(1, true), (2, false)]);
+    let receipt = cluster.propose(2, command(201)).await;
+    cluster.agree(receipt.index).await;
+    assert!(!cluster.group(1).state().read().nodes.contains_key(&NodeId(101)), "groups do not mix");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_at_once_lose_nothing() {
     let mut cluster = Cluster::start(3, Tuning::default()).await;
     let leader = cluster.leader().await;
@@ -324,6 +349,23 @@ async fn who_is_too_far_behind_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_gateway_does_not_come_back_under_its_old_id() {
+    let mut cluster = Cluster::start(3, Tuning::default()).await;
+    let leader = cluster.leader().await;
+    let wiped = cluster.other(leader);
+    let receipt = cluster.propose(wiped, command(wiped)).await;
+    cluster.agree(receipt.index).await;
+    cluster.kill(wiped);
+    std::fs::remove_dir_all(cluster.root.path().join(wiped.to_string())).unwrap();
+    for _ in 0..2 {
+        let error = cluster.try_run(wiped).await.unwrap_err();
+        assert!(matches!(error, StartError::Wiped { node, .. } if node == NodeId(wiped)), "{error}");
+    }
+    let receipt = cluster.propose(leader, command(105)).await;
+    cluster.agree(receipt.index).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_hears_of_commits_before_the_next_heartbeat() {
     let heartbeat = Duration::from_secs(2);
     let tuning = Tuning { heartbeat, election_min: Duration::from_secs(5), election_max: Duration::from_secs(6), ..Tuning::default() };
@@ -376,7 +418,7 @@ impl StoreBuilder<Types, LogStore, Machine, (TempDir, Log)> for Stores {
 
 fn stores(root: &Path) -> (Log, LogStore, Machine) {
     let log = Log::open(&root.join("raft")).unwrap();
-    let store = LogStore::open(log.file(1)).unwrap();
+    let store = LogStore::open(log.file(7)).unwrap();
     let folder = SnapshotFolder::open(&root.join("snapshots")).unwrap();
     let (machine, _) = Machine::open(GroupId::mesh(), folder, apply, Arc::new(Sink::default()), Failure::new()).unwrap();
     (log, store, machine)

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Runs until the group stops.
 pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Failure, learners: BTreeMap<u64, BasicNode>) {
@@ -17,6 +18,7 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
     // A lost quorum shows by nothing happening: look several times within the time it takes to elect another.
     let mut clock = tokio::time::interval(core.tuning.election_min / 8);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut adding = JoinSet::new();
     loop {
         let (now, running, missing) =
             core.with_metrics(|metrics| (leadership(&core, metrics), metrics.running_state.clone(), missing(metrics, &learners)));
@@ -42,13 +44,15 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
             core.view.log_len.store(0, Ordering::Relaxed);
             drop(core.raft.trigger().snapshot().await);
         }
-        if let (true, Some((id, node))) = (leads, missing) {
-            if let Err(error) = core.raft.add_learner(id, node, false).await {
-                tracing::debug!(group = %core.id, learner = id, %error, "learner not added; tried again");
-            }
+        // Beside the watch: without a quorum it takes as long as that takes.
+        if let (true, Some((id, node)), true) = (leads, missing, adding.is_empty()) {
+            let raft = core.raft.clone();
+            adding.spawn(async move { raft.add_learner(id, node, false).await });
         }
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
+            // One that failed is tried again, as long as it is missing.
+            Some(_) = adding.join_next() => {}
             _ = clock.tick() => {}
         }
     }

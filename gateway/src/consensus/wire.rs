@@ -15,6 +15,7 @@ pub const PRE_VOTE: &str = "raft.pre-vote";
 pub const SNAPSHOT: &str = "raft.snapshot";
 pub const TRANSFER: &str = "raft.transfer";
 pub const PROPOSE: &str = "propose";
+pub const BOOT: &str = "boot";
 pub const DIGEST: &str = "digest";
 
 /// Wraps every body: an address that moved to another gateway must not be taken for the one it was.

@@ -1,10 +1,16 @@
 //! The log of all groups in one `raft-engine`, written by one thread: what waits together is fsynced together.
 //!
 //! The first failed write ends all writing: after it nobody knows what the disk holds.
+//!
+//! raft-engine takes damage in the newest file for a torn tail and cuts the file off there. Whether writes that were reported
+//! done went with it shows a number that each write carries, and that stands in a small file beside the log as well.
 
 use parking_lot::{Mutex, RwLock};
 use protobuf::well_known_types::Any;
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +82,7 @@ impl Log {
         let engine = catch_unwind(AssertUnwindSafe(|| Engine::open(config)))
             .map_err(|_| fail("it is damaged in a way that its reader did not expect".into()))?
             .map_err(|error| fail(error.to_string()))?;
+        let written = Written::open(&engine, folder).map_err(fail)?;
         let files: Files = Arc::new(RwLock::new(Some(engine)));
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
         let (failed, failure) = watch::channel(None);
@@ -83,7 +90,7 @@ impl Log {
             .name("raft-log".into())
             .spawn({
                 let files = files.clone();
-                move || write_all(&files, waiting, &failed)
+                move || write_all(&files, waiting, written, &failed)
             })
             .map_err(|error| fail(error.to_string()))?;
         Ok(Self { files, jobs, failure, writer: Mutex::new(Some(writer)) })
@@ -189,7 +196,7 @@ impl MessageExt for Indexed {
     }
 }
 
-fn write_all(files: &Files, mut waiting: mpsc::Receiver<Message>, failed: &watch::Sender<Option<String>>) {
+fn write_all(files: &Files, mut waiting: mpsc::Receiver<Message>, mut written: Written, failed: &watch::Sender<Option<String>>) {
     let mut closing = false;
     while !closing {
         let Some(Message::Job(first)) = waiting.blocking_recv() else { break };
@@ -208,7 +215,7 @@ fn write_all(files: &Files, mut waiting: mpsc::Receiver<Message>, failed: &watch
                 Err(_) => break,
             }
         }
-        write_batch(files, jobs, failed);
+        write_batch(files, jobs, &mut written, failed);
     }
     waiting.close();
     files.write().take();
@@ -222,7 +229,7 @@ fn job_len(job: &Job) -> usize {
     entries.sum()
 }
 
-fn write_batch(files: &Files, jobs: Vec<Job>, failed: &watch::Sender<Option<String>>) {
+fn write_batch(files: &Files, jobs: Vec<Job>, written: &mut Written, failed: &watch::Sender<Option<String>>) {
     let mut dones = Vec::with_capacity(jobs.len());
     let before = failed.borrow().clone();
     let result = match before {
@@ -231,7 +238,7 @@ fn write_batch(files: &Files, jobs: Vec<Job>, failed: &watch::Sender<Option<Stri
             Err(reason)
         }
         // raft-engine panics where fsync fails.
-        None => catch_unwind(AssertUnwindSafe(|| write_jobs(files, jobs, &mut dones)))
+        None => catch_unwind(AssertUnwindSafe(|| write_jobs(files, jobs, written, &mut dones)))
             .unwrap_or_else(|_| Err("the write or its fsync failed (disk full or broken?)".into())),
     };
     if let Err(reason) = &result {
@@ -242,7 +249,7 @@ fn write_batch(files: &Files, jobs: Vec<Job>, failed: &watch::Sender<Option<Stri
     }
 }
 
-fn write_jobs(files: &Files, jobs: Vec<Job>, dones: &mut Vec<Done>) -> Result<(), String> {
+fn write_jobs(files: &Files, jobs: Vec<Job>, written: &mut Written, dones: &mut Vec<Done>) -> Result<(), String> {
     let mut batch = LogBatch::default();
     let (mut sync, mut compacted) = (false, false);
     let mut changes = Vec::with_capacity(jobs.len());
@@ -268,13 +275,60 @@ fn write_jobs(files: &Files, jobs: Vec<Job>, dones: &mut Vec<Done>) -> Result<()
             }
         }
     }
+    let number = written.number + 1;
+    batch.put(OWN_REGION, WRITTEN.to_vec(), number.to_be_bytes().to_vec()).map_err(|error| error.to_string())?;
     let files = files.read();
     let engine = files.as_ref().ok_or("closed")?;
     engine.write(&mut batch, sync).map_err(|error| error.to_string())?;
+    written.number = number;
+    if sync {
+        written.note().map_err(|error| error.to_string())?;
+    }
     if compacted {
         engine.purge_expired_files().map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Numbers of this file's own; groups have hashes, which are never this small.
+const OWN_REGION: u64 = 1;
+const WRITTEN: &[u8] = b"written";
+
+/// The number of the newest write, noted beside the log after each fsync. The note itself is not fsynced: it may be older than
+/// the log after a power cut, never newer.
+struct Written {
+    number: u64,
+    file: File,
+}
+
+impl Written {
+    fn open(engine: &Engine, folder: &Path) -> Result<Self, String> {
+        let in_log = engine.get(OWN_REGION, WRITTEN).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let path = folder.join("written");
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| error.to_string())?;
+        let mut noted = Vec::new();
+        (&file).read_to_end(&mut noted).map_err(|error| error.to_string())?;
+        let noted = match noted.split_first_chunk::<8>() {
+            // A power cut just after the folder was made.
+            None => 0,
+            Some((number, checksum)) if crc32fast::hash(number).to_be_bytes() == *checksum => u64::from_be_bytes(*number),
+            Some(_) => return Err(format!("{} is damaged", path.display())),
+        };
+        if noted > in_log {
+            return Err(format!(
+                "damaged: writes up to number {noted} were confirmed, the log ends with number {in_log}; \
+                 this gateway would break its word to the others: let it rejoin with an empty folder under a new node id"
+            ));
+        }
+        Ok(Self { number: in_log, file })
+    }
+
+    fn note(&mut self) -> io::Result<()> {
+        let number = self.number.to_be_bytes();
+        let mut note = number.to_vec();
+        note.extend_from_slice(&crc32fast::hash(&number).to_be_bytes());
+        self.file.write_all_at(&note, 0)
+    }
 }
 
 fn indexed((index, bytes): (u64, Vec<u8>)) -> Any {
@@ -325,5 +379,12 @@ mod tests {
         file.write(vec![entries(7..8), Change::Compact(6)]).await.unwrap();
         assert_eq!(file.span().unwrap(), Some((6, 7)));
         log.close();
+
+        // Damage further ahead takes confirmed writes with it: that is no torn tail.
+        let mut bytes = std::fs::read(&torn).unwrap();
+        let entry = bytes.windows(7).position(|window| window == b"entry 5").unwrap();
+        bytes[entry] ^= 0xff;
+        std::fs::write(&torn, &bytes).unwrap();
+        assert!(matches!(Log::open(folder.path()), Err(LogError::Open { .. })));
     }
 }
