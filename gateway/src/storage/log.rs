@@ -380,11 +380,23 @@ mod tests {
         assert_eq!(file.span().unwrap(), Some((6, 7)));
         log.close();
 
-        // Damage further ahead takes confirmed writes with it: that is no torn tail.
-        let mut bytes = std::fs::read(&torn).unwrap();
-        let entry = bytes.windows(7).position(|window| window == b"entry 5").unwrap();
-        bytes[entry] ^= 0xff;
-        std::fs::write(&torn, &bytes).unwrap();
-        assert!(matches!(Log::open(folder.path()), Err(LogError::Open { .. })));
+        // Damage in an entry is met by whoever reads it.
+        let whole = std::fs::read(&torn).unwrap();
+        let damaged = |text: &[u8]| {
+            let mut bytes = whole.clone();
+            let at = bytes.windows(text.len()).rposition(|window| window == text).unwrap();
+            bytes[at] ^= 0xff;
+            std::fs::write(&torn, &bytes).unwrap();
+            Log::open(folder.path())
+        };
+        let log = damaged(b"entry 6").unwrap();
+        let file = log.file(7);
+        // raft-engine remembers per thread what it read last; this one has read nothing.
+        let read = std::thread::spawn(move || file.read(6, 8, usize::MAX)).join().unwrap();
+        assert!(matches!(read, Err(LogError::Failed(_))), "{read:?}");
+        log.close();
+        // Damage in what ties entries together cuts confirmed writes off: that is no torn tail.
+        let error = damaged(b"vote").err().unwrap();
+        assert!(error.to_string().contains("confirmed"), "{error}");
     }
 }
