@@ -1,1 +1,113 @@
+//! The public HTTP API, `/api/v1`. Reads answer from the applied state of this gateway and say how fresh it is; writes
+//! become commands, which find the leader by themselves. The command line has no other door.
+//!
+//! ```text
+//! request -> auth (bearer token) -> handler -> Group::propose | Group::state | history
+//! ```
 
+mod audit;
+mod auth;
+mod devices;
+mod error;
+mod flows;
+mod instances;
+mod listen;
+mod mesh;
+mod openapi;
+mod resources;
+mod status;
+mod tasks;
+
+pub use error::ApiError;
+pub use listen::{Server, StartError, serve};
+
+use crate::config::Config;
+use crate::consensus::{Freshness, Group, GroupRef, Mesh, Receipt};
+use crate::history::Reader;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde_json::{Value as Json_, json};
+use spalla_shared::engine::{Accepted, Command};
+use spalla_shared::id::Actor;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Largest request body, bytes: an `apply` file with a few hundred resources.
+pub const BODY_SIZE_MAX: usize = 4 * 1024 * 1024;
+/// Rows of one page of any list.
+pub const PAGE_LEN_MAX: usize = 1_000;
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub struct App {
+    pub config: Arc<Config>,
+    pub group: GroupRef,
+    pub mesh: Arc<Mesh>,
+    pub history: Reader,
+    /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
+    pub gauges: Arc<dyn Gauges>,
+    pub token: Arc<str>,
+    pub started: Instant,
+}
+
+/// Numbers of this gateway alone (broker, ingress, uplink), by name.
+pub trait Gauges: Send + Sync + 'static {
+    fn read(&self) -> Vec<(&'static str, u64)>;
+}
+
+pub fn router(app: App) -> Router {
+    let guarded = Router::new()
+        .route("/status", get(status::status))
+        .route("/apply", post(resources::apply))
+        .route("/resources", get(resources::list))
+        .route("/flows", get(flows::list))
+        .route("/flows/check", post(flows::check))
+        .route("/instances", get(instances::list).post(instances::start))
+        .route("/instances/{id}", get(instances::show))
+        .route("/instances/{id}/{action}", post(instances::operate))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{id}/complete", post(tasks::complete))
+        .route("/devices", get(devices::list).post(devices::add))
+        .route("/audit", get(audit::tail))
+        .route("/audit/verify", get(audit::verify))
+        .route("/mesh", get(mesh::show))
+        .route("/state/digest", get(mesh::digest))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token))
+        .with_state(app.clone());
+    Router::new()
+        .nest("/api/v1", guarded)
+        .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .fallback(error::no_such_path)
+        .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
+        .with_state(app)
+}
+
+/// `{data, freshness}`: every read says how old it may be.
+fn fresh(app: &App, data: Json_) -> Json<Json_> {
+    let freshness: Freshness = app.group.freshness();
+    Json(json!({ "data": data, "freshness": freshness }))
+}
+
+/// Proposes, and turns what `apply` refused into an error that names it.
+async fn propose(app: &App, command: Command) -> Result<(Receipt, Accepted), ApiError> {
+    let receipt = app.group.propose(command).await?;
+    match receipt.reply.clone() {
+        Ok(accepted) => Ok((receipt, accepted)),
+        Err(rejection) => Err(rejection.into()),
+    }
+}
+
+/// Who calls. The one token of `init` speaks for whom it names in `X-Spalla-Actor` (roles come later); else for the operator.
+fn actor(headers: &HeaderMap) -> Result<Actor, ApiError> {
+    let Some(value) = headers.get("x-spalla-actor") else { return Ok(Actor::new("user:operator")) };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+        return Err(ApiError::invalid("header X-Spalla-Actor must be 1 to 200 printable characters, e.g. `anna@example.com`"));
+    }
+    Ok(Actor::new(if text.contains(':') { text.to_owned() } else { format!("user:{text}") }))
+}

@@ -1,3 +1,221 @@
-//! The command line.
+//! The command line. Everything but `run`, `init`, `demo` and the offline checks goes through the public API.
 
+mod client;
+mod commands;
 pub mod init;
+mod output;
+
+use client::Connection;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Parser)]
+#[command(name = "spalla", version, about = "Orchestration of buildings over MQTT that goes on when a building, a gateway or the cloud is gone", propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Run one gateway: `spalla run --config FILE`.
+    Run,
+    /// Make a mesh CA, certificates, tokens and a commented config for each site.
+    Init(InitArgs),
+    /// Three buildings on this machine, with devices, a cloud stand-in and faults.
+    Demo(crate::demo::Args),
+    /// How the gateway and its mesh are.
+    Status,
+    /// Declare flows, profiles, devices, pools, areas and people from YAML files or folders.
+    Apply {
+        /// File, folder (its *.yaml and *.yml), or `-` for standard input. May be given several times.
+        #[arg(short, long = "file", required = true, value_name = "PATH")]
+        file: Vec<PathBuf>,
+        /// Only check.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Flow definitions.
+    #[command(subcommand)]
+    Flow(FlowCommand),
+    /// Running and finished flows.
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Work items: what people must do.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Devices.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The mesh.
+    #[command(subcommand)]
+    Mesh(MeshCommand),
+}
+
+#[derive(clap::Args)]
+struct InitArgs {
+    /// Folder to write; one subfolder per site.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// A site, `NAME` or `NAME=HOST`; once per site.
+    #[arg(long = "site", required = true, value_name = "NAME[=HOST]")]
+    sites: Vec<String>,
+    /// Organisation: one level of the cloud topics.
+    #[arg(long, default_value = "example")]
+    organisation: String,
+    /// Name of the mesh.
+    #[arg(long, default_value = "campus")]
+    mesh: String,
+    /// First port of the devices' listener, the mesh listener and the API; the next gateway on the same host has each plus one.
+    #[arg(long, default_value = "1883,7883,8080", value_name = "DEVICES,MESH,API", value_delimiter = ',')]
+    ports: Vec<u16>,
+    /// Cloud MQTT broker, e.g. mqtt://broker.example:1883.
+    #[arg(long, value_name = "URL")]
+    cloud: Option<String>,
+}
+
+#[derive(clap::Subcommand)]
+enum FlowCommand {
+    /// Deployed flows.
+    List,
+    /// Check flow files here, without a gateway.
+    Check {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum InstanceCommand {
+    /// Start a flow.
+    Start {
+        /// NAMESPACE/NAME or NAMESPACE/NAME:VERSION.
+        flow: String,
+        /// JSON, or @FILE.
+        #[arg(long, default_value = "{}")]
+        input: String,
+        /// Dedupe key: an equal key gives the same instance.
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// List instances.
+    List {
+        /// running, finished or all.
+        #[arg(long, default_value = "running")]
+        status: String,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One instance with its trace.
+    Show { id: String },
+    /// Cancel; all that it owns is released.
+    Cancel {
+        id: String,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Pause.
+    Suspend { id: String },
+    /// Go on after a pause.
+    Resume { id: String },
+    /// Try the task with the incident again.
+    Retry { id: String },
+    /// Go on behind the task with the incident.
+    Skip {
+        id: String,
+        /// JSON that the task would have given, or @FILE.
+        #[arg(long, default_value = "null")]
+        output: String,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum TaskCommand {
+    /// Open work items.
+    List {
+        /// `user:…` or `role:…`.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Complete one: `--choice approve` for an approval, `--answers JSON` for a task.
+    Complete {
+        id: String,
+        #[arg(long, conflicts_with = "answers")]
+        choice: Option<String>,
+        /// JSON, or @FILE.
+        #[arg(long)]
+        answers: Option<String>,
+        #[arg(long)]
+        comment: Option<String>,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum DeviceCommand {
+    /// Devices and where they are connected.
+    List,
+    /// Add a device (or give it a new password); prints the password once.
+    Add {
+        /// SITE/NAME.
+        id: String,
+        #[arg(long)]
+        profile: String,
+        #[arg(long, default_value = "")]
+        title: String,
+        /// May be given several times.
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        /// For a reader: the door that it asks for.
+        #[arg(long)]
+        opens: Option<String>,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum AuditCommand {
+    /// The newest links.
+    Tail {
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Recompute the whole chain on the gateway, or in a history file.
+    Verify {
+        /// A history.db, without a gateway.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum MeshCommand {
+    /// Members, leader, lag.
+    Status,
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid definition.
+pub fn main() -> ExitCode {
+    use clap::Parser;
+    let cli = Cli::parse();
+    // Both TLS stacks below us take the process's default provider; the second call is refused and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let json = cli.json;
+    match commands::dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            if json {
+                output::json(&serde_json::json!({ "error": format!("{error:#}") }));
+            } else {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::from(1)
+        }
+    }
+}

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "SPALLA_";
 
 /// Variables with the prefix that belong to the command line, not to the settings.
-const OTHER_VARIABLES: [&str; 5] = ["SPALLA_CONFIG", "SPALLA_LOG", "SPALLA_TOKEN", "SPALLA_TOKEN_FILE", "SPALLA_URL"];
+const OTHER_VARIABLES: [&str; 8] =
+    ["SPALLA_ACTOR", "SPALLA_CONFIG", "SPALLA_LOG", "SPALLA_PARENT", "SPALLA_TOKEN", "SPALLA_TOKEN_FILE", "SPALLA_URL", "SPALLA_URL_CA"];
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]

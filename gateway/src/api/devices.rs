@@ -1,0 +1,94 @@
+//! Devices: what is known of each, and adding one with a password that is shown once.
+
+use super::{ApiError, App, actor, fresh, propose};
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use rand::RngExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spalla_shared::engine::Command;
+use spalla_shared::id::DeviceId;
+use spalla_shared::resource::{Device, Resource};
+use spalla_shared::topic::{DeviceTopic, is_level};
+
+/// All devices with where they are connected.
+#[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, description = "Devices", body = serde_json::Value)))]
+pub async fn list(State(app): State<App>) -> Json<Value> {
+    let data = {
+        let state = app.group.state().read();
+        state
+            .devices
+            .values()
+            .map(|known| {
+                json!({
+                    "id": known.device.id, "profile": known.device.profile, "title": known.device.title, "site": known.device.id.site(),
+                    "groups": known.device.groups, "opens": known.device.opens, "online": known.attached.is_some(), "node": known.attached.as_ref().map(|at| at.node),
+                    "since": known.changed_at.to_rfc3339(), "has_password": known.device.password_hash.is_some(),
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    fresh(&app, json!(data))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDevice {
+    /// `site/name`.
+    id: String,
+    profile: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    /// For a reader: the door that it asks for.
+    opens: Option<String>,
+    /// Chosen by the caller; made and shown once where absent.
+    password: Option<String>,
+}
+
+/// Adds a device, or gives an existing one a new password.
+#[utoipa::path(post, path = "/api/v1/devices", request_body = NewDevice,
+    responses((status = 200, description = "The device with its user name and password, shown this once", body = serde_json::Value)))]
+pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<NewDevice>) -> Result<Json<Value>, ApiError> {
+    let by = actor(&headers)?;
+    let id = checked_id(&new.id)?;
+    let opens = new.opens.as_deref().map(checked_id).transpose()?;
+    let password = match new.password {
+        Some(password) if password.len() < 8 || password.len() > 256 => return Err(ApiError::invalid("`password`: 8 to 256 characters; leave it out to have one made")),
+        Some(password) => password,
+        None => {
+            let mut bytes = [0u8; 18];
+            rand::rng().fill(&mut bytes);
+            hex::encode(bytes)
+        }
+    };
+    let plain = password.clone();
+    let hash = tokio::task::spawn_blocking(move || crate::ingress::password::hash(&plain))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
+        .map_err(ApiError::internal)?;
+    let device = Device {
+        id: id.clone(),
+        profile: new.profile.into(),
+        title: new.title.into(),
+        zone: None,
+        groups: new.groups.into_iter().map(Into::into).collect(),
+        opens,
+        password_hash: Some(hash.into()),
+    };
+    let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
+    Ok(Json(json!({ "data": {
+        "id": id, "username": id, "password": password, "index": receipt.index,
+        "publishes": [format!("spalla/v1/{id}/state/#"), format!("spalla/v1/{id}/event/#"), DeviceTopic::Ack(id.clone()).to_string(), DeviceTopic::Online(id.clone()).to_string()],
+        "subscribes": [DeviceTopic::Command(id.clone()).to_string()],
+    } })))
+}
+
+fn checked_id(text: &str) -> Result<DeviceId, ApiError> {
+    match text.split_once('/') {
+        Some((site, name)) if is_level(site) && is_level(name) => Ok(DeviceId::new(text)),
+        _ => Err(ApiError::invalid(format!("device id `{text}`: write SITE/NAME, e.g. `hq/reader-1`, without + # $ and with one `/`"))),
+    }
+}

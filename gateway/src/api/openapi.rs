@@ -1,0 +1,21 @@
+//! The OpenAPI document, made from the handlers' own annotations.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Spalla", description = "Orchestration of buildings. Every read says how fresh it is; every write finds the leader by itself."),
+    paths(
+        super::status::status, super::status::healthz, super::status::readyz, super::status::metrics,
+        super::resources::apply, super::resources::list, super::flows::list, super::flows::check,
+        super::instances::list, super::instances::show, super::instances::start, super::instances::operate,
+        super::tasks::list, super::tasks::complete, super::devices::list, super::devices::add,
+        super::audit::tail, super::audit::verify, super::mesh::show, super::mesh::digest,
+    )
+)]
+struct Document;
+
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}

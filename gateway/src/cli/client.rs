@@ -1,0 +1,100 @@
+//! The command line's way to a gateway: its public HTTP API.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Where the API is and how to get in. All of it may come from the gateway's own config.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Connection {
+    /// Base URL of a gateway's API, e.g. http://127.0.0.1:8080.
+    #[arg(long, global = true, env = "SPALLA_URL", value_name = "URL")]
+    pub api: Option<String>,
+    /// File with the bearer token.
+    #[arg(long, global = true, env = "SPALLA_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A gateway's config, from which the URL and the token are taken [default: ./spalla.toml].
+    #[arg(long, short = 'c', global = true, env = "SPALLA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Certificate authority of the API, where it is not publicly trusted.
+    #[arg(long, global = true, env = "SPALLA_URL_CA", value_name = "FILE")]
+    pub api_ca: Option<PathBuf>,
+    /// In whose name: `anna@example.com`, `user:…`.
+    #[arg(long = "as", global = true, env = "SPALLA_ACTOR", value_name = "WHO")]
+    pub actor: Option<String>,
+}
+
+pub struct Client {
+    base: String,
+    token: String,
+    actor: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub fn new(connection: &Connection) -> Result<Self> {
+        let config_path = connection.config.clone().unwrap_or_else(|| "spalla.toml".into());
+        let config = if connection.config.is_some() || (connection.api.is_none() && config_path.exists()) {
+            Some(crate::config::Config::load(&config_path)?)
+        } else {
+            None
+        };
+        let base = match (&connection.api, &config) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(config)) => {
+                let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", config.api.listen)
+            }
+            (None, None) => bail!("which gateway? Give --api URL with --token-file FILE, or --config FILE (there is no ./spalla.toml here)"),
+        };
+        let token_file = match (&connection.token_file, &config) {
+            (Some(file), _) => file.clone(),
+            (None, Some(config)) => config.api.token_file.clone(),
+            (None, None) => bail!("--token-file FILE is missing: the file that `spalla init` wrote and `api.token_file` names"),
+        };
+        let token = std::fs::read_to_string(&token_file).with_context(|| format!("token file {}", token_file.display()))?.trim().to_owned();
+        let mut http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
+        if let Some(ca) = &connection.api_ca {
+            let pem = std::fs::read(ca).with_context(|| format!("--api-ca {}", ca.display()))?;
+            let certificate = reqwest::Certificate::from_pem(&pem).with_context(|| format!("--api-ca {}", ca.display()))?;
+            http = http.tls_certs_merge([certificate]);
+        }
+        Ok(Self { base, token, actor: connection.actor.clone(), http: http.build()? })
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.send(self.http.get(format!("{}/api/v1{path}", self.base))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(self.http.post(format!("{}/api/v1{path}", self.base)).json(body)).await
+    }
+
+    pub async fn post_text(&self, path: &str, body: String) -> Result<Value> {
+        self.send(self.http.post(format!("{}/api/v1{path}", self.base)).header("content-type", "application/yaml").body(body)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let mut request = request.bearer_auth(&self.token);
+        if let Some(actor) = &self.actor {
+            request = request.header("x-spalla-actor", actor);
+        }
+        let response = request.send().await.map_err(|error| {
+            let why = if error.is_connect() { "nothing answers there; is the gateway running?".to_owned() } else { error.without_url().to_string() };
+            anyhow::anyhow!("{}: {why}", self.base)
+        })?;
+        let status = response.status();
+        let text = response.text().await?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text));
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = body["error"]["message"].as_str().map_or_else(|| format!("HTTP {status}: {body}"), str::to_owned);
+        let mut all = message;
+        for detail in body["error"]["details"].as_array().into_iter().flatten().skip(1) {
+            let line = format!("\n  line {}, column {}: {}", detail["line"], detail["column"], detail["message"].as_str().unwrap_or_default());
+            all.push_str(&line);
+        }
+        bail!("{all}")
+    }
+}

@@ -1,0 +1,69 @@
+//! `spalla apply -f PATH…`: all files as one command, all or none.
+
+use super::super::client::Client;
+use super::super::output;
+use anyhow::{Context, Result, bail};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Files that one call takes.
+const FILES_MAX: usize = 1_000;
+
+pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool) -> Result<ExitCode> {
+    let mut documents = Vec::new();
+    for path in paths {
+        read(path, &mut documents)?;
+    }
+    // Checked here file by file, so that an error names the file; the gateway checks again.
+    let mut wrong = Vec::new();
+    for (name, text) in &documents {
+        if let Err(diagnostics) = spalla_shared::resource::read(text) {
+            wrong.extend(diagnostics.iter().map(|diagnostic| format!("{name}:{diagnostic}")));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("nothing was applied\n{}", wrong.join("\n"));
+    }
+    let all = documents.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n---\n");
+    let body = client.post_text(if dry_run { "/apply?dry_run=true" } else { "/apply" }, all).await?;
+    if json {
+        output::json(&body["data"]);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let changed: Vec<&str> = body["data"]["changed"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    let declared = body["data"]["declared"].as_array().map_or(0, Vec::len);
+    if dry_run {
+        println!("{declared} resources are in order; nothing was applied (--dry-run)");
+    } else {
+        println!("{declared} resources declared, {} changed", changed.len());
+        for name in changed {
+            println!("  {name}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path, documents: &mut Vec<(String, String)>) -> Result<()> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        documents.push(("-".into(), text));
+        return Ok(());
+    }
+    if path.is_dir() {
+        let mut inside: Vec<PathBuf> = std::fs::read_dir(path).with_context(|| path.display().to_string())?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        inside.retain(|path| path.is_dir() || path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
+        inside.sort();
+        for path in inside {
+            read(&path, documents)?;
+        }
+        return Ok(());
+    }
+    if documents.len() >= FILES_MAX {
+        bail!("more than {FILES_MAX} files in one apply; split it");
+    }
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    documents.push((path.display().to_string(), text));
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! `spalla flow list|check`.
+
+use super::super::client::Client;
+use super::super::output::{self, cell};
+use anyhow::Result;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub async fn list(client: &Client, json: bool) -> Result<ExitCode> {
+    let body = client.get("/flows").await?;
+    output::warn_if_stale(&body);
+    if json {
+        output::json(&body);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = body["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|flow| vec![cell(&flow["flow"]), cell(&flow["running"]), cell(&flow["enabled"]), cell(&flow["deployed_at"]), cell(&flow["title"])])
+        .collect();
+    output::table(&["FLOW", "RUNNING", "ENABLED", "DEPLOYED", "TITLE"], &rows, "no flows; declare some with `spalla apply -f FILE`");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Exit code 2 when any file has an error.
+pub fn check(files: &[PathBuf], json: bool) -> Result<ExitCode> {
+    let mut all = Vec::new();
+    let mut invalid = false;
+    for file in files {
+        let name = file.display().to_string();
+        let found = match std::fs::read_to_string(file) {
+            Err(error) => {
+                invalid = true;
+                all.push(json!({ "file": name, "ok": false, "error": error.to_string() }));
+                if !json {
+                    println!("{name}: {error}");
+                }
+                continue;
+            }
+            Ok(text) => spalla_shared::flow::check(&text),
+        };
+        let (ok, diagnostics) = match found {
+            Ok(checked) => (true, checked.warnings),
+            Err(diagnostics) => (false, diagnostics),
+        };
+        invalid |= !ok;
+        if !json {
+            for diagnostic in &diagnostics {
+                println!("{name}:{diagnostic}");
+            }
+            if ok {
+                println!("{name}: ok");
+            }
+        }
+        all.push(json!({ "file": name, "ok": ok, "diagnostics": diagnostics }));
+    }
+    if json {
+        output::json(&json!(all));
+    }
+    Ok(if invalid { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}

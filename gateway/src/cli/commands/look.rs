@@ -1,0 +1,124 @@
+//! Commands that only look: status, devices, audit, mesh.
+
+use super::super::client::Client;
+use super::super::output::{self, cell};
+use anyhow::Result;
+use serde_json::Value;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
+    let body = client.get("/status").await?;
+    output::warn_if_stale(&body);
+    if json {
+        output::json(&body);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let data = &body["data"];
+    println!("gateway {} at {} ({}), mesh {}/{}, version {}, up {} s", cell(&data["node"]), cell(&data["site"]), cell(&data["role"]), cell(&data["organisation"]), cell(&data["mesh"]), cell(&data["version"]), data["uptime_s"]);
+    println!("leader {}  term {}  applied {}", cell(&data["leader"]), data["term"], data["applied"]);
+    let instances = &data["instances"];
+    println!("instances {} running, {} with incident; {} started, {} completed, {} faulted, {} cancelled", instances["running"], instances["incidents"], instances["started"], instances["completed"], instances["faulted"], instances["cancelled"]);
+    println!("devices {} online of {}; {} open work items; {} open effects", data["devices"]["online"], data["devices"]["known"], data["work_items_open"], data["effects_open"]);
+    println!("cloud: {} waiting, acknowledged {} of {}, speaker {}", data["outbox"]["backlog"], data["outbox"]["acknowledged_seq"], data["outbox"]["newest_seq"], cell(&data["outbox"]["speaker"]["node"]));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn devices(client: &Client, json: bool) -> Result<ExitCode> {
+    let body = client.get("/devices").await?;
+    output::warn_if_stale(&body);
+    if json {
+        output::json(&body);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = body["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|device| {
+            let online = if device["online"] == true { format!("at gateway {}", cell(&device["node"])) } else { "offline".into() };
+            vec![cell(&device["id"]), cell(&device["profile"]), online, cell(&device["since"]), cell(&device["opens"])]
+        })
+        .collect();
+    output::table(&["DEVICE", "PROFILE", "CONNECTED", "SINCE", "OPENS"], &rows, "no devices; add one with `spalla device add`");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
+    let data = &body["data"];
+    if json {
+        output::json(data);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("device    {}", cell(&data["id"]));
+    println!("user name {}", cell(&data["username"]));
+    println!("password  {}   (shown this once)", cell(&data["password"]));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn audit(client: &Client, limit: usize, json: bool) -> Result<ExitCode> {
+    let body = client.get(&format!("/audit?limit={limit}")).await?;
+    output::warn_if_stale(&body);
+    if json {
+        output::json(&body);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = body["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|link| vec![cell(&link["seq"]), time(&link["at"]), cell(&link["actor"]), cell(&link["action"]), cell(&link["subject"]), link["data"].to_string()])
+        .collect();
+    output::table(&["SEQ", "AT", "WHO", "WHAT", "ON", "DATA"], &rows, "the audit trail is empty");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn verify(client: &Client, json: bool) -> Result<ExitCode> {
+    let body = client.get("/audit/verify").await?;
+    verified(&body["data"], json)
+}
+
+pub fn verify_file(file: &Path, json: bool) -> Result<ExitCode> {
+    let verified_file = crate::history::verify_audit(file, &spalla_shared::id::GroupId::mesh())?;
+    verified(&serde_json::to_value(verified_file)?, json)
+}
+
+/// Exit code 1 when the chain is broken.
+fn verified(data: &Value, json: bool) -> Result<ExitCode> {
+    let whole = data["result"] == "verified";
+    if json {
+        output::json(data);
+    } else if whole {
+        println!("the audit chain is whole: {} links, head {}", data["count"], cell(&data["head"]));
+    } else {
+        println!("the audit chain is BROKEN at link {}: {}", data["seq"], cell(&data["why"]));
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+pub async fn mesh(client: &Client, json: bool) -> Result<ExitCode> {
+    let body = client.get("/mesh").await?;
+    output::warn_if_stale(&body);
+    if json {
+        output::json(&body);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let data = &body["data"];
+    println!("group {}  leader {}  term {}", cell(&data["group"]), cell(&data["leader"]), data["term"]);
+    let rows: Vec<Vec<String>> = data["members"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|member| {
+            let role = if member["leader"] == true { "leader" } else if member["voter"] == true { "voter" } else { "learner" };
+            vec![cell(&member["node"]), cell(&member["site"]), role.into(), cell(&member["address"]), cell(&member["lag"]), if member["self"] == true { "this gateway".into() } else { String::new() }]
+        })
+        .collect();
+    output::table(&["GATEWAY", "SITE", "ROLE", "ADDRESS", "LAG", ""], &rows, "no members");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Milliseconds as RFC 3339.
+fn time(at: &Value) -> String {
+    at.as_i64().map_or_else(|| cell(at), |at| spalla_shared::time::Timestamp(at).to_rfc3339())
+}

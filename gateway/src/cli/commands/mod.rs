@@ -1,0 +1,100 @@
+//! One function per command.
+
+mod apply;
+mod flow;
+mod instance;
+mod look;
+mod task;
+
+use super::client::Client;
+use super::{AuditCommand, Cli, Command, DeviceCommand, FlowCommand, InitArgs, MeshCommand};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::process::ExitCode;
+
+pub fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let Cli { connection, json, command } = cli;
+    match command {
+        Command::Run => {
+            let path = connection.config.unwrap_or_else(|| "spalla.toml".into());
+            return crate::run::run(&path);
+        }
+        Command::Init(args) => return init(args, json),
+        Command::Demo(args) => return crate::demo::run(args),
+        Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
+        Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(&connection)?;
+    runtime.block_on(async {
+        match command {
+            Command::Status => look::status(&client, json).await,
+            Command::Apply { file, dry_run } => apply::apply(&client, &file, dry_run, json).await,
+            Command::Flow(_) => flow::list(&client, json).await,
+            Command::Instance(command) => instance::dispatch(&client, command, json).await,
+            Command::Task(command) => task::dispatch(&client, command, json).await,
+            Command::Device(DeviceCommand::List) => look::devices(&client, json).await,
+            Command::Device(DeviceCommand::Add { id, profile, title, groups, opens }) => {
+                let body = serde_json::json!({ "id": id, "profile": profile, "title": title, "groups": groups, "opens": opens });
+                look::added(&client.post("/devices", &body).await?, json)
+            }
+            Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
+            Command::Audit(_) => look::verify(&client, json).await,
+            Command::Mesh(MeshCommand::Status) => look::mesh(&client, json).await,
+            Command::Run | Command::Init(_) | Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
+    use crate::cli::init::{BasePorts, InitOptions, SiteSpec};
+    let [devices, mesh, api] = args.ports[..] else { bail!("--ports takes three numbers: DEVICES,MESH,API") };
+    let sites = args
+        .sites
+        .iter()
+        .map(|site| {
+            let (name, host) = site.split_once('=').unwrap_or((site, "127.0.0.1"));
+            SiteSpec { name: name.into(), host: host.into() }
+        })
+        .collect();
+    let options = InitOptions {
+        folder: args.folder,
+        sites,
+        organisation: args.organisation,
+        mesh: args.mesh,
+        ports: BasePorts { devices, mesh, api },
+        cloud_url: args.cloud,
+    };
+    let report = crate::cli::init::init(&options)?;
+    if json {
+        let sites: Vec<Value> = report
+            .sites
+            .iter()
+            .map(|site| {
+                serde_json::json!({ "site": site.site, "node": site.node, "config": site.config, "token_file": site.token_file,
+                    "mesh_address": site.mesh_address, "devices_port": site.devices_port, "api_url": site.api_url })
+            })
+            .collect();
+        super::output::json(&serde_json::json!({ "sites": sites, "authority": report.authority, "files": report.files }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for site in &report.sites {
+        println!("{}: gateway {}, devices on port {}, API {}", site.site, site.node, site.devices_port, site.api_url);
+        println!("  spalla run --config {}", site.config.display());
+    }
+    println!("Copy each site's folder to its machine. Keep {} away from the gateways.", report.authority.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads JSON from an argument: the text itself, or a file behind `@`.
+fn json_argument(name: &str, text: &str) -> Result<Value> {
+    let (text, place) = match text.strip_prefix('@') {
+        Some(path) => (std::fs::read_to_string(path).with_context(|| format!("--{name} {path}"))?, path.to_owned()),
+        None => (text.to_owned(), format!("--{name}")),
+    };
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok(value),
+        Err(error) => bail!("{place} is not JSON: {error}"),
+    }
+}

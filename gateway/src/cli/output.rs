@@ -1,0 +1,49 @@
+//! What the command line prints: tables for people, JSON for scripts.
+
+use serde_json::Value;
+
+/// A table with aligned columns; nothing but the header for no rows is of use to nobody, so `empty` is said instead.
+pub fn table(header: &[&str], rows: &[Vec<String>], empty: &str) {
+    if rows.is_empty() {
+        println!("{empty}");
+        return;
+    }
+    let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let mut out = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            out.push_str(cell);
+            out.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+        }
+        println!("{}", out.trim_end());
+    };
+    line(header.to_vec());
+    for row in rows {
+        line(row.iter().map(String::as_str).collect());
+    }
+}
+
+/// A JSON value as a table cell.
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub fn json(value: &Value) {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// Says on stderr when what was read may be old.
+pub fn warn_if_stale(body: &Value) {
+    if body["freshness"]["stale"] == true {
+        eprintln!("warning: this gateway hears of no leader; what it shows may be old (applied index {})", body["freshness"]["applied"]);
+    }
+}
