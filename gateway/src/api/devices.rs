@@ -42,6 +42,7 @@ pub struct NewDevice {
     title: String,
     #[serde(default)]
     groups: Vec<String>,
+    zone: Option<String>,
     /// For a reader: the door that it asks for.
     opens: Option<String>,
     /// Chosen by the caller; made and shown once where absent.
@@ -73,7 +74,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
         id: id.clone(),
         profile: new.profile.into(),
         title: new.title.into(),
-        zone: None,
+        zone: new.zone.map(Into::into),
         groups: new.groups.into_iter().map(Into::into).collect(),
         opens,
         password_hash: Some(hash.into()),

@@ -22,7 +22,7 @@ pub use error::ApiError;
 pub use listen::{Server, StartError, serve};
 
 use crate::config::Config;
-use crate::consensus::{Freshness, Group, GroupRef, Mesh, Receipt};
+use crate::consensus::{Freshness, Group, GroupRef, Receipt};
 use crate::history::Reader;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
@@ -44,7 +44,6 @@ pub const PAGE_LEN_MAX: usize = 1_000;
 pub struct App {
     pub config: Arc<Config>,
     pub group: GroupRef,
-    pub mesh: Arc<Mesh>,
     pub history: Reader,
     /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
     pub gauges: Arc<dyn Gauges>,
