@@ -1,0 +1,196 @@
+//! Visitors: each books, shows its document, waits for the host, gets a QR code by notification, shows it at the way in,
+//! and some time later at the way out. A visitor who is not let in within a while shows the code again.
+
+use super::world::{Streams, World};
+use serde_json::{Value, json};
+use spalla_shared::id::DeviceId;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Where things are at hq.
+const SCANNER: &str = "hq/id-scanner";
+const READER_IN: &str = "hq/qr-reader-in";
+const READER_OUT: &str = "hq/qr-reader-out";
+const DOOR_IN: &str = "hq/turnstile-in";
+const DOOR_OUT: &str = "hq/turnstile-out";
+pub const FLOW: &str = "spalla/visitor";
+
+/// A visitor who is not let in shows the code again after this long.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How often a code is shown at one door.
+const SHOWINGS_MAX: u32 = 60;
+/// A visit that has not ended by then counts as unfinished.
+pub const VISIT_TIME_MAX: Duration = Duration::from_secs(240);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub started: u64,
+    pub completed: u64,
+    pub faulted: u64,
+    pub unfinished: u64,
+}
+
+impl Tally {
+    pub fn ended(&self) -> u64 {
+        self.completed + self.faulted + self.unfinished
+    }
+}
+
+/// What the visitors' agents share.
+pub struct Visitors {
+    world: Arc<World>,
+    next: AtomicU64,
+    run: String,
+    /// visit id -> the QR token, once notified.
+    tokens: Mutex<HashMap<String, watch::Sender<Option<String>>>>,
+    /// (door, credential) -> times that the door turned for it.
+    passed: watch::Sender<BTreeMap<(DeviceId, String), u32>>,
+    pub tally: watch::Sender<Tally>,
+}
+
+impl Visitors {
+    pub fn new(world: Arc<World>, streams: Streams) -> Arc<Self> {
+        let visitors = Arc::new(Self {
+            world,
+            next: AtomicU64::new(1),
+            run: format!("{:06x}", rand::random::<u32>() & 0xff_ffff),
+            tokens: Mutex::default(),
+            passed: watch::Sender::new(BTreeMap::new()),
+            tally: watch::Sender::new(Tally::default()),
+        });
+        tokio::spawn(visitors.clone().listen(streams));
+        visitors
+    }
+
+    /// One visit from booking to the way out; `stay` is the time inside.
+    pub async fn visit(self: Arc<Self>, stay: Duration) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let visit = format!("visit-{}-{number}", self.run);
+        let until = Instant::now() + VISIT_TIME_MAX;
+        let (token, mut waiting) = watch::channel(None);
+        if let Ok(mut tokens) = self.tokens.lock() {
+            tokens.insert(visit.clone(), token);
+        }
+        let outcome = self.go_through(&visit, number, stay, until, &mut waiting).await;
+        if let Ok(mut tokens) = self.tokens.lock() {
+            tokens.remove(&visit);
+        }
+        self.world.ledger.progress();
+        self.tally.send_modify(|tally| match outcome.as_deref() {
+            Some("completed") => tally.completed += 1,
+            Some(_) => tally.faulted += 1,
+            None => tally.unfinished += 1,
+        });
+    }
+
+    /// How the instance ended; `None` when it did not in time.
+    async fn go_through(&self, visit: &str, number: u64, stay: Duration, until: Instant, waiting: &mut watch::Receiver<Option<String>>) -> Option<String> {
+        let now = jiff::Timestamp::now();
+        let body = json!({
+            "flow": FLOW,
+            "key": visit,
+            "input": { "visit": {
+                "id": visit,
+                "visitor": { "id": format!("visitor-{}-{number}", self.run), "name": format!("Visitor {number}"), "phone": format!("+49 555 {number:04}"), "document": format!("P{number:06}") },
+                "host": { "email": "anna@example.com" },
+                "room": "r1",
+                "from": (now - jiff::SignedDuration::from_mins(5)).to_string(),
+                "until": (now + jiff::SignedDuration::from_hours(4)).to_string(),
+                "vehicle": if number.is_multiple_of(3) { json!({ "plate": format!("B-SP {number}"), "ev": number.is_multiple_of(2) }) } else { Value::Null },
+            } },
+        });
+        let started = self.world.gateways.anywhere(Some(&body), "/instances", "user:reception@example.com", until).await.ok()?;
+        let instance = started["data"]["instance"].as_str()?.to_owned();
+        self.tally.send_modify(|tally| tally.started += 1);
+        self.world.ledger.progress();
+        self.device(SCANNER)?.event("document-read", json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "verified": true })).await;
+        let token = loop {
+            if let Some(token) = waiting.borrow_and_update().clone() {
+                break token;
+            }
+            tokio::select! {
+                changed = waiting.changed() => changed.ok()?,
+                () = tokio::time::sleep(Duration::from_secs(2)) => if let Some(ended) = self.ended(&instance).await { return Some(ended) },
+                () = tokio::time::sleep_until(until) => return None,
+            }
+        };
+        self.show(READER_IN, DOOR_IN, visit, &token, until).await?;
+        tokio::time::sleep(stay).await;
+        self.show(READER_OUT, DOOR_OUT, visit, &token, until).await?;
+        while Instant::now() < until {
+            if let Some(ended) = self.ended(&instance).await {
+                return Some(ended);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        None
+    }
+
+    /// Shows the code at a reader until its door has turned for it.
+    async fn show(&self, reader: &str, door: &str, visit: &str, token: &str, until: Instant) -> Option<()> {
+        let door = DeviceId::new(door);
+        let mut passed = self.passed.subscribe();
+        for showing in 1..=SHOWINGS_MAX {
+            // A fresh showing is a fresh event: it never repeats an old one's opening.
+            let id = format!("{visit}-{}-{showing}", door.name());
+            self.device(reader)?.event("presented", json!({ "id": id, "time": jiff::Timestamp::now().to_string(), "token": token })).await;
+            let turned = passed.wait_for(|passed| passed.contains_key(&(door.clone(), visit.to_owned())));
+            if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, turned).await {
+                return Some(());
+            }
+            if Instant::now() > until {
+                return None;
+            }
+        }
+        None
+    }
+
+    async fn ended(&self, instance: &str) -> Option<String> {
+        let body = self.world.gateways.anywhere(None, &format!("/instances/{instance}"), "user:demo", Instant::now()).await.ok()?;
+        match body["data"]["status"].as_str() {
+            Some("running" | "suspended") | None => None,
+            Some(ended) => Some(ended.to_owned()),
+        }
+    }
+
+    fn device(&self, id: &str) -> Option<&super::device::Device> {
+        self.world.devices.get(&DeviceId::new(id))
+    }
+
+    /// Hands QR tokens to their visitors, and lets turnstiles report who passed.
+    async fn listen(self: Arc<Self>, mut streams: Streams) {
+        // credential -> visit, learned from the notification that carried the token.
+        let mut visits: HashMap<String, String> = HashMap::new();
+        loop {
+            tokio::select! {
+                Some(notification) = streams.notifications.recv() => {
+                    self.world.ledger.progress();
+                    let (visit, token) = (notification.data["visit"].as_str(), notification.data["qr"].as_str());
+                    if let (Some(visit), Some(token)) = (visit, token) {
+                        if let Some(credential) = notification.data["credentialId"].as_str() {
+                            visits.insert(credential.to_owned(), visit.to_owned());
+                        }
+                        if let Ok(tokens) = self.tokens.lock() && let Some(waiting) = tokens.get(visit) {
+                            waiting.send_replace(Some(token.to_owned()));
+                        }
+                    }
+                }
+                Some((device, command)) = streams.moves.recv() => {
+                    let Some(credential) = command.args.get("credentialId").and_then(|id| id.as_str()) else { continue };
+                    let direction = if device.as_str() == DOOR_OUT { "out" } else { "in" };
+                    if let Some(turnstile) = self.world.devices.get(&device) {
+                        turnstile.event("passed", json!({ "id": format!("passed-{}", command.id), "direction": direction, "credentialId": credential })).await;
+                    }
+                    if let Some(visit) = visits.get(credential) {
+                        self.passed.send_modify(|passed| *passed.entry((device.clone(), visit.clone())).or_default() += 1);
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+}
