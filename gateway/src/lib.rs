@@ -1,13 +1,24 @@
-//! The gateway: one process per building. Rooms in the order in which data moves.
+//! The gateway: one process per building. Rooms in the order in which data moves; `run` wires them.
+//!
+//! ```text
+//! devices -> broker -> ingress -> consensus (storage) -> engine::apply -> effects -> broker -> devices
+//!                                     \-> history      \-> uplink -> cloud
+//! people  -> cli -> api -> consensus
+//! ```
+
+pub mod config;
+
+pub mod ingress;
+pub mod telemetry;
+
+pub mod consensus;
+pub mod storage;
+
+pub mod effects;
+pub mod history;
+pub mod uplink;
 
 pub mod api;
 pub mod cli;
-pub mod config;
-pub mod consensus;
 pub mod demo;
-pub mod effects;
-pub mod history;
-pub mod ingress;
-pub mod storage;
-pub mod telemetry;
-pub mod uplink;
+pub mod run;

@@ -1,0 +1,58 @@
+//! The cloud stand-in: an MQTT broker of its own and a subscriber that acknowledges, asks for gaps and counts.
+
+use crate::config::Encoding;
+use crate::uplink::receiver::Receiver;
+use crate::uplink::{Names, cloud_client};
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use spalla_broker::client::ClientConfig;
+use spalla_broker::hooks::AllowAll;
+use spalla_broker::server::{Broker, BrokerConfig};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub struct Cloud {
+    pub address: SocketAddr,
+    broker: Broker,
+    receiver: Arc<Mutex<Receiver>>,
+}
+
+/// What came up, each numbered event once.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub received: u64,
+    pub missing: u64,
+    pub duplicates: u64,
+    pub site_summaries: u64,
+    pub sites: Vec<String>,
+}
+
+impl Cloud {
+    pub async fn start(organisation: &str, mesh: &str) -> Result<Self> {
+        let config = BrokerConfig { tcp: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..BrokerConfig::default() };
+        let broker = Broker::start(config, Arc::new(AllowAll)).await?;
+        let address = broker.addresses().tcp.context("the cloud's broker listens")?;
+        let names = Names { organisation: organisation.into(), mesh: mesh.into() };
+        let receiver = Arc::new(Mutex::new(Receiver::new(names.clone(), Encoding::Cbor)));
+        let client = ClientConfig::new(address.ip().to_string(), address.port(), "cloud");
+        let (link, events) = cloud_client::connect(client, Receiver::subscriptions(&names))?;
+        tokio::spawn(Receiver::run(receiver.clone(), link, events, |_| {}));
+        Ok(Self { address, broker, receiver })
+    }
+
+    pub fn counts(&self) -> Counts {
+        let receiver = self.receiver.lock();
+        let counts = receiver.counts();
+        Counts {
+            received: counts.received,
+            missing: counts.missing + counts.lost + counts.dropped,
+            duplicates: counts.duplicates,
+            site_summaries: counts.summaries,
+            sites: receiver.summaries().keys().map(ToString::to_string).collect(),
+        }
+    }
+
+    pub async fn stop(&self) {
+        self.broker.shutdown().await;
+    }
+}

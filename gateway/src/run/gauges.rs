@@ -1,0 +1,39 @@
+//! Numbers of the rooms that keep nothing in the log.
+
+use crate::api::Gauges;
+use crate::ingress::Ingress;
+use crate::uplink;
+use spalla_broker::server::Broker;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub struct Rooms {
+    pub broker: Arc<Broker>,
+    pub ingress: Arc<Ingress>,
+    pub uplink: Option<watch::Receiver<uplink::Status>>,
+}
+
+impl Gauges for Rooms {
+    fn read(&self) -> Vec<(&'static str, u64)> {
+        let broker = self.broker.stats();
+        let ingress = self.ingress.counters();
+        let mut out = vec![
+            ("mqtt_connections", broker.connections),
+            ("mqtt_received_total", broker.received),
+            ("mqtt_sent_total", broker.sent),
+            ("mqtt_refused_total", broker.refused.values().sum()),
+            ("mqtt_dropped_total", broker.dropped.values().sum()),
+            ("events_committed_total", ingress.events_committed),
+            ("events_not_now_total", ingress.events_not_now),
+            ("readings_total", ingress.readings),
+            ("undecodable_total", ingress.undecodable),
+            ("bad_credentials_total", ingress.bad_credentials),
+        ];
+        if let Some(uplink) = &self.uplink {
+            let uplink = uplink.borrow();
+            out.push(("cloud_connected", u64::from(uplink.connected)));
+            out.push(("cloud_resent_total", uplink.resent));
+        }
+        out
+    }
+}

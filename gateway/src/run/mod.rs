@@ -1,0 +1,168 @@
+//! One gateway: every room, opened in the order in which data moves, and closed in the opposite one.
+
+mod announce;
+mod gauges;
+mod link;
+mod lives;
+mod summaries;
+
+use crate::api;
+use crate::config::Config;
+use crate::consensus::{Gateway, GroupPlan, Mesh, MeshConfig, RecordSink, Tuning};
+use crate::effects::http::HttpClient;
+use crate::effects::{Acks, Dispatcher, ExecutorOptions, Executors, Lanes, SecretFolder, Workbooks, clock, credential};
+use crate::history::History;
+use crate::ingress::{Ingress, IngressOptions};
+use crate::telemetry::Telemetry;
+use crate::uplink;
+use anyhow::{Context, Result, bail};
+use spalla_broker::rpc::Tls;
+use spalla_broker::server::{Broker, BrokerConfig};
+use spalla_shared::id::GroupId;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Runs until SIGTERM, Ctrl-C, or a fault that must stop this gateway.
+pub fn run(path: &Path) -> Result<ExitCode> {
+    lives::end_with_parent()?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SPALLA_LOG")
+        .or_else(|_| tracing_subscriber::EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,raft_engine=warn,openraft=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = Config::load(path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(serve(Arc::new(config)));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
+}
+
+async fn serve(config: Arc<Config>) -> Result<ExitCode> {
+    std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
+    let token: Arc<str> = std::fs::read_to_string(&config.api.token_file).context("api.token_file")?.trim().into();
+    let seed = std::fs::read_to_string(&config.credentials.key_file).context("credentials.key_file")?;
+    let signing_key = credential::signing_key(seed.trim()).context("credentials.key_file: not 64 hex digits")?;
+
+    // Storage and agreement.
+    let (failed, mut history_failure) = watch::channel(None);
+    let history = History::open(&config.data, Box::new(move |why| drop(failed.send(Some(why)))))?;
+    let gateways: Vec<Gateway> = config
+        .peers
+        .gateways
+        .iter()
+        .map(|gateway| Gateway { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() })
+        .collect();
+    let tls = Tls { ca: read(&config.peers.ca)?, certificate: read(&config.peers.certificate)?, key: read(&config.peers.key)? };
+    let mesh_config = MeshConfig {
+        node: config.node,
+        data: config.data.clone(),
+        groups: vec![GroupPlan::mesh(&gateways)],
+        gateways,
+        listen: config.peers.listen,
+        tls,
+        tuning: Tuning::default(),
+    };
+    let sink: Arc<dyn RecordSink> = Arc::new(history.clone());
+    let mesh = Arc::new(Mesh::start(mesh_config, sink).await?);
+    let group = mesh.group(&GroupId::mesh()).context("this gateway is not in the list peers.gateways")?;
+    let mut mesh_failure = mesh.failure();
+
+    // From devices, and to them.
+    let telemetry = Arc::new(Telemetry::default());
+    let acks = Arc::new(Acks::default());
+    let ingress_options = IngressOptions {
+        node: config.node,
+        boot: mesh.boot(),
+        allow_anonymous: config.devices.allow_anonymous,
+        credential_key: signing_key.verifying_key(),
+    };
+    let ingress = Ingress::new(ingress_options, vec![group.clone()], telemetry.clone(), acks.clone());
+    let broker_config = BrokerConfig { tcp: Some(config.devices.listen), ..BrokerConfig::default() };
+    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await?);
+    let executor_options = ExecutorOptions {
+        node: config.node,
+        boot: mesh.boot(),
+        signing_key,
+        issuer: config.mesh.clone(),
+        webhook: config.notify.webhook.clone(),
+        takeover_wait: ExecutorOptions::TAKEOVER_WAIT_DEFAULT,
+    };
+    let executors = Executors::new(
+        executor_options,
+        group.clone(),
+        Arc::new(link::BrokerLink(broker.clone())),
+        telemetry.clone(),
+        acks,
+        HttpClient::new()?,
+        SecretFolder::new(config.secrets.folder.clone()),
+        config.workbooks.clone().map(Workbooks::new),
+    );
+    let mut rooms = JoinSet::new();
+    rooms.spawn(ingress.clone().keep_presence());
+    rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
+    rooms.spawn(clock::keep_time(group.clone()));
+    rooms.spawn(announce::node_up(group.clone(), config.clone(), mesh.boot()));
+
+    // Towards the cloud.
+    let maker = summaries::maker(&config, &group, &telemetry);
+    mesh.register(summaries::PREFIX, Arc::new(summaries::Answer(maker.clone())));
+    let peers = Arc::new(summaries::Peers { mesh: Arc::downgrade(&mesh), own: maker.clone(), config: config.clone() });
+    let (stop_uplink, stopped) = watch::channel(false);
+    let uplink = match &config.cloud {
+        Some(cloud) => Some(uplink::start(&config, cloud, group.clone(), maker, peers, stopped)?),
+        None => None,
+    };
+
+    // For people and programs.
+    let app = api::App {
+        config: config.clone(),
+        group: group.clone(),
+        history: history.reader(),
+        gauges: Arc::new(gauges::Rooms { broker: broker.clone(), ingress, uplink: uplink.as_ref().map(|uplink| uplink.status.clone()) }),
+        token,
+        started: Instant::now(),
+    };
+    let server = api::serve(app).await?;
+    tracing::info!(node = %config.node, site = %config.site, boot = mesh.boot(), devices = ?broker.addresses().tcp, mesh = %mesh.address(), api = %server.address, "gateway is up");
+
+    let why = tokio::select! {
+        why = lives::asked_to_stop() => { why?; None }
+        why = told(&mut mesh_failure) => Some(why),
+        why = told(&mut history_failure) => Some(why),
+    };
+    if let Some(why) = &why {
+        tracing::error!(%why, "this gateway stops; the mesh goes on without it");
+    }
+    let _ = stop_uplink.send(true);
+    server.stop().await;
+    if let Some(uplink) = uplink {
+        let _ = tokio::time::timeout(Duration::from_secs(1), uplink.task).await;
+    }
+    broker.shutdown().await;
+    rooms.shutdown().await;
+    drop(group);
+    if let Some(mesh) = Arc::into_inner(mesh) {
+        mesh.stop().await;
+    }
+    drop(history);
+    match why {
+        Some(why) => bail!("stopped: {why}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The reason for which this gateway must stop, once there is one.
+async fn told(failure: &mut watch::Receiver<Option<String>>) -> String {
+    match failure.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        // The room ended without a reason: that is the end of its life in `serve`, not a failure.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}

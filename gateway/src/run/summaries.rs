@@ -1,0 +1,98 @@
+//! Site summaries between gateways: each answers for its own site, the speaker collects them.
+
+use crate::config::Config;
+use crate::consensus::{GroupRef, Mesh};
+use crate::effects::clock::wall_now;
+use crate::telemetry::{Quality, Telemetry};
+use crate::uplink::{LocalCounts, PeerSummaries, SummaryMaker, SummarySource, Timings};
+use async_trait::async_trait;
+use bytes::Bytes;
+use spalla_broker::rpc::{RpcError, Service};
+use spalla_shared::codec;
+use spalla_shared::id::NodeId;
+use spalla_shared::summary::{Aggregate, Doors, SiteSummary};
+use spalla_shared::time::Timestamp;
+use spalla_shared::value::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+pub const PREFIX: &str = "summary";
+const GET: &str = "summary.get";
+/// A site that does not answer by then is left out; its last summary stays retained at the cloud's broker.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+pub fn maker(config: &Config, group: &GroupRef, telemetry: &Arc<Telemetry>) -> Arc<SummaryMaker> {
+    let source = Arc::new(Source { telemetry: telemetry.clone(), group: group.clone(), config: config.site.to_string() });
+    Arc::new(SummaryMaker::new(group.clone(), config.site.clone(), source, Arc::new(wall_now), Timings::default()))
+}
+
+/// Answers other gateways.
+pub struct Answer(pub Arc<SummaryMaker>);
+
+#[async_trait]
+impl Service for Answer {
+    async fn call(&self, _peer: NodeId, method: &str, _body: Bytes) -> Result<Bytes, RpcError> {
+        if method != GET {
+            return Err(RpcError::Refused(format!("no method `{method}`")));
+        }
+        Ok(codec::encode(&self.0.current()).into())
+    }
+}
+
+/// Asks one gateway of every other site.
+pub struct Peers {
+    /// Weak: the mesh must be able to end while an uplink still holds this.
+    pub mesh: Weak<Mesh>,
+    pub own: Arc<SummaryMaker>,
+    pub config: Arc<Config>,
+}
+
+#[async_trait]
+impl PeerSummaries for Peers {
+    async fn collect(&self) -> Vec<SiteSummary> {
+        let Some(mesh) = self.mesh.upgrade() else { return Vec::new() };
+        let mut asked = BTreeSet::from([self.config.site.clone()]);
+        let others: Vec<NodeId> =
+            self.config.peers.gateways.iter().filter(|gateway| asked.insert(gateway.site.clone())).map(|gateway| gateway.node).collect();
+        let calls = others.into_iter().map(|node| {
+            let mesh = mesh.clone();
+            async move { mesh.call(node, GET, Bytes::new(), ANSWER_TIME_MAX).await }
+        });
+        let answers = futures::future::join_all(calls).await;
+        answers.into_iter().flatten().filter_map(|body| codec::decode(&body).ok()).collect()
+    }
+}
+
+/// What telemetry and the declared devices of this site say.
+struct Source {
+    telemetry: Arc<Telemetry>,
+    group: GroupRef,
+    config: String,
+}
+
+impl SummarySource for Source {
+    fn sensors(&self, from: Timestamp, to: Timestamp) -> BTreeMap<String, Aggregate> {
+        self.telemetry.summary_window(from, to)
+    }
+
+    fn counts(&self, now: Timestamp) -> LocalCounts {
+        let mut counts = LocalCounts::default();
+        let views = self.telemetry.snapshot(now);
+        {
+            let state = self.group.state().read();
+            for known in state.devices.values().filter(|known| known.device.id.site().as_str() == self.config) {
+                if known.attached.is_some() { counts.devices_live += 1 } else { counts.devices_stale += 1 }
+            }
+            counts.occupancy = i64::try_from(state.presence_count(&self.config)).unwrap_or(i64::MAX);
+        }
+        counts.doors = Doors::default();
+        for contact in views.values().filter_map(|view| view.properties.get("contact")) {
+            // A stale contact counts as open: unknown is not safe.
+            if contact.quality != Quality::Live || contact.value == Value::from("open") {
+                counts.doors.open += 1;
+            }
+        }
+        counts
+    }
+}
