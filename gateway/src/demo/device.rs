@@ -35,18 +35,18 @@ pub struct Setup {
 }
 
 impl Device {
-    pub async fn start(setup: Setup, ledger: Arc<Ledger>, moved: mpsc::Sender<(DeviceId, Command)>) -> Self {
+    pub fn start(setup: Setup, ledger: Arc<Ledger>, moved: mpsc::Sender<(DeviceId, Command)>) -> anyhow::Result<Self> {
         let online = Message { topic: DeviceTopic::Online(setup.id.clone()).to_string(), payload: Bytes::from_static(b"false"), qos: Qos::AtLeastOnce, retain: true, ..Message::default() };
         let mut config = ClientConfig::new(setup.gateway.ip().to_string(), setup.gateway.port(), setup.id.as_str());
         config.username = Some(setup.id.to_string());
         config.password = Some(setup.password);
         config.will = Some(online.clone());
         config.keep_alive = Duration::from_secs(5);
-        let (client, incoming) = Client::connect(config);
+        let (client, incoming) = Client::connect(config)?;
         let (events, waiting) = mpsc::channel(EVENTS_LEN_MAX);
         tokio::spawn(publish_events(setup.id.clone(), client.clone(), ledger.clone(), waiting));
         tokio::spawn(receive(setup.id.clone(), setup.profile, client.clone(), incoming, ledger, moved, online));
-        Self { id: setup.id, events, client }
+        Ok(Self { id: setup.id, events, client })
     }
 
     /// Queues an event; it is published until a gateway acknowledges it. `data` carries its own `id` for deduplication.

@@ -215,7 +215,7 @@ fn lost_events(world: &World, folders: &[std::path::PathBuf]) -> Result<u64> {
     let mut known = BTreeSet::new();
     for folder in folders {
         let connection = rusqlite::Connection::open_with_flags(folder.join(FILE_NAME), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let mut statement = connection.prepare("SELECT data FROM audit WHERE grp = 'mesh' AND action = 'event.received'")?;
+        let mut statement = connection.prepare("SELECT data FROM audit WHERE grp = 'mesh' AND action IN ('event.received', 'event.late')")?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
         for data in rows {
             let data: Value = serde_json::from_str(&data?)?;

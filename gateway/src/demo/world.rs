@@ -250,7 +250,7 @@ async fn connect_devices(
         let site = device.id.site();
         let building = buildings.iter().find(|building| building.site == site.as_str()).with_context(|| format!("no building for {}", device.id))?;
         let setup = Setup { id: device.id.clone(), password: DEVICE_PASSWORD.into(), profile: profile.clone(), gateway: building.devices };
-        connected.insert(device.id.clone(), Device::start(setup, ledger.clone(), moved.clone()).await);
+        connected.insert(device.id.clone(), Device::start(setup, ledger.clone(), moved.clone())?);
     }
     Ok(connected)
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use spalla_broker::rpc::{RpcError, Service};
 use spalla_shared::codec;
-use spalla_shared::id::NodeId;
+use spalla_shared::id::{NodeId, SiteId};
 use spalla_shared::summary::{Aggregate, Doors, SiteSummary};
 use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
@@ -23,7 +23,7 @@ const GET: &str = "summary.get";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub fn maker(config: &Config, group: &GroupRef, telemetry: &Arc<Telemetry>) -> Arc<SummaryMaker> {
-    let source = Arc::new(Source { telemetry: telemetry.clone(), group: group.clone(), config: config.site.to_string() });
+    let source = Arc::new(Source { telemetry: telemetry.clone(), group: group.clone(), site: config.site.clone() });
     Arc::new(SummaryMaker::new(group.clone(), config.site.clone(), source, Arc::new(wall_now), Timings::default()))
 }
 
@@ -68,7 +68,7 @@ impl PeerSummaries for Peers {
 struct Source {
     telemetry: Arc<Telemetry>,
     group: GroupRef,
-    config: String,
+    site: SiteId,
 }
 
 impl SummarySource for Source {
@@ -81,10 +81,11 @@ impl SummarySource for Source {
         let views = self.telemetry.snapshot(now);
         {
             let state = self.group.state().read();
-            for known in state.devices.values().filter(|known| known.device.id.site().as_str() == self.config) {
+            for known in state.devices.values().filter(|known| known.device.id.site() == self.site) {
                 if known.attached.is_some() { counts.devices_live += 1 } else { counts.devices_stale += 1 }
             }
-            counts.occupancy = i64::try_from(state.presence_count(&self.config)).unwrap_or(i64::MAX);
+            let inside = state.presence.values().filter(|person| person.inside && person.site.as_str() == self.site.as_str()).count();
+            counts.occupancy = i64::try_from(inside).unwrap_or(i64::MAX);
         }
         counts.doors = Doors::default();
         for contact in views.values().filter_map(|view| view.properties.get("contact")) {

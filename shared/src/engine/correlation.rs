@@ -41,10 +41,11 @@ impl Interpreter<'_, '_> {
             self.context.state.counters.duplicate_events += 1;
             return Ok(Accepted::Duplicate);
         }
+        // Whatever a device was told is safe can be found again: before anything else that it causes.
+        let action = if historical { "event.late" } else { "event.received" };
+        let shown = [("id", &event.id), ("source", &event.source), ("type", &event.kind)].map(|(name, text)| (name, Value::String(text.clone())));
+        self.context.audit(Actor::system(), action, &*event.source, Value::object(shown));
         function::access_event(self.context, event, historical);
-        if historical {
-            self.context.audit(Actor::system(), "event.late", &*event.source, event.to_value());
-        }
         self.taken.clear();
         self.deliver(event, !historical);
         self.settle();
