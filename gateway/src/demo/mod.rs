@@ -25,9 +25,6 @@ use std::sync::Arc;
 /// Visits that one run takes.
 const VISITS_MAX: u64 = 1_000;
 
-/// People of `config/people.yaml` and their roles, for the simulated staff.
-const PEOPLE: &[(&str, &[&str])] = &[];
-
 type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Debug, clap::Args)]

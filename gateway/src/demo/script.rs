@@ -2,7 +2,7 @@
 //! stand-in and the stored files saw.
 
 use super::report::{Audit, Fault, Report, State, Summaries, Visits};
-use super::visitors::{VISIT_TIME_MAX, Visitors};
+use super::visitors::{FLOW, VISIT_TIME_MAX, Visitors};
 use super::world::{SITES, World};
 use super::{Say, sensors, staff};
 use crate::history::{FILE_NAME, Verification, verify_audit};
@@ -146,13 +146,14 @@ async fn whole_again(world: &World) -> Result<()> {
     }
 }
 
-/// Waits until nothing runs and everything numbered is acknowledged by the cloud; gives the newest sequence.
+/// Waits until no visit runs and everything numbered is acknowledged by the cloud; gives the newest sequence.
 async fn settle(world: &World) -> Result<u64> {
     let until = tokio::time::Instant::now() + SETTLE_TIME_MAX;
     loop {
         let body = world.gateways.anywhere(None, "/status", "user:demo", until).await?;
         let (data, newest) = (&body["data"], body["data"]["outbox"]["newest_seq"].as_u64().unwrap_or_default());
-        let idle = data["instances"]["running"] == 0 && data["outbox"]["acknowledged_seq"] == newest;
+        let visits = world.gateways.anywhere(None, &format!("/instances?flow={FLOW}"), "user:demo", until).await?;
+        let idle = visits["data"].as_array().is_some_and(Vec::is_empty) && data["outbox"]["acknowledged_seq"] == newest;
         if (idle && world.cloud.counts().received >= newest) || tokio::time::Instant::now() > until {
             return Ok(newest);
         }

@@ -1,6 +1,6 @@
 //! Hosts, reception, guards and facility staff: they answer every work item through the public API, after a moment.
 
-use super::world::World;
+use super::world::{World, people};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ async fn answer(world: &World, item: &Value) {
     if item["kind"] == "approval" {
         let choice = item["choices"][0].as_str().unwrap_or("approve");
         let quorum = item["quorum"].as_u64().unwrap_or(1);
-        for voter in people(to, quorum) {
+        for voter in who(to, quorum) {
             let body = json!({ "choice": choice });
             if let Err(error) = world.gateways.anywhere(Some(&body), &path, &voter, until).await {
                 tracing::debug!(%error, "an approval was not taken");
@@ -49,7 +49,7 @@ async fn answer(world: &World, item: &Value) {
         }
         return;
     }
-    for person in people(to, 1) {
+    for person in who(to, 1) {
         let body = json!({ "answers": answers(&item["form"]) });
         if let Err(error) = world.gateways.anywhere(Some(&body), &path, &person, until).await {
             tracing::debug!(%error, "a task was not taken");
@@ -58,16 +58,13 @@ async fn answer(world: &World, item: &Value) {
 }
 
 /// Who answers for `user:…` or `role:…`: people of `config/people.yaml`.
-fn people(to: &str, count: u64) -> Vec<String> {
+fn who(to: &str, count: u64) -> Vec<String> {
     if to.starts_with("user:") {
         return vec![to.to_owned()];
     }
-    super::PEOPLE
-        .iter()
-        .filter(|(_, roles)| roles.contains(&to.trim_start_matches("role:")))
-        .map(|(id, _)| format!("user:{id}"))
-        .take(usize::try_from(count).unwrap_or(1))
-        .collect()
+    let role = to.trim_start_matches("role:");
+    let count = usize::try_from(count).unwrap_or(1);
+    people().into_iter().filter(|person| person.roles.iter().any(|has| &**has == role)).map(|person| format!("user:{}", person.id)).take(count).collect()
 }
 
 /// Something of the right type for every field of a form: a JSON Schema, or `{field: type}`.

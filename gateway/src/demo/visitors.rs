@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 /// Where things are at hq.
 const SCANNER: &str = "hq/id-scanner";
-const READER_IN: &str = "hq/qr-reader-in";
-const READER_OUT: &str = "hq/qr-reader-out";
-const DOOR_IN: &str = "hq/turnstile-in";
-const DOOR_OUT: &str = "hq/turnstile-out";
+const READER_IN: &str = "hq/qr-turnstile-1";
+const READER_OUT: &str = "hq/qr-turnstile-2";
+const DOOR_IN: &str = "hq/turnstile-1";
+const DOOR_OUT: &str = "hq/turnstile-2";
+const ROOMS: [&str; 3] = ["orion", "vega", "lyra"];
 pub const FLOW: &str = "spalla/visitor";
 
 /// A visitor who is not let in shows the code again after this long.
@@ -97,7 +98,7 @@ impl Visitors {
                 "id": visit,
                 "visitor": { "id": format!("visitor-{}-{number}", self.run), "name": format!("Visitor {number}"), "phone": format!("+49 555 {number:04}"), "document": format!("P{number:06}") },
                 "host": { "email": "anna@example.com" },
-                "room": "r1",
+                "room": ROOMS[usize::try_from(number).unwrap_or_default() % ROOMS.len()],
                 "from": (now - jiff::SignedDuration::from_mins(5)).to_string(),
                 "until": (now + jiff::SignedDuration::from_hours(4)).to_string(),
                 "vehicle": if number.is_multiple_of(3) { json!({ "plate": format!("B-SP {number}"), "ev": number.is_multiple_of(2) }) } else { Value::Null },
@@ -107,7 +108,7 @@ impl Visitors {
         let instance = started["data"]["instance"].as_str()?.to_owned();
         self.tally.send_modify(|tally| tally.started += 1);
         self.world.ledger.progress();
-        self.device(SCANNER)?.event("document-read", json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "verified": true })).await;
+        self.device(SCANNER)?.event("document-read", json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "valid": true })).await;
         let token = loop {
             if let Some(token) = waiting.borrow_and_update().clone() {
                 break token;

@@ -37,7 +37,37 @@ const DEVICE_PASSWORD: &str = "demo-device-password";
 const MOVES_LEN_MAX: usize = 10_000;
 
 /// What the demo declares: the files of `config/`, built in.
-const RESOURCES: &[&str] = &include!("resources.in");
+const RESOURCES: &[&str] = &[
+    include_str!("../../../config/profiles/door-contact.yaml"),
+    include_str!("../../../config/profiles/fire-panel.yaml"),
+    include_str!("../../../config/profiles/goods-barrier.yaml"),
+    include_str!("../../../config/profiles/id-scanner.yaml"),
+    include_str!("../../../config/profiles/lift.yaml"),
+    include_str!("../../../config/profiles/muster-reader.yaml"),
+    include_str!("../../../config/profiles/parking-barrier.yaml"),
+    include_str!("../../../config/profiles/plate-camera.yaml"),
+    include_str!("../../../config/profiles/qr-reader.yaml"),
+    include_str!("../../../config/profiles/room-lock.yaml"),
+    include_str!("../../../config/profiles/temperature-sensor.yaml"),
+    include_str!("../../../config/profiles/turnstile.yaml"),
+    include_str!("../../../config/profiles/weighbridge.yaml"),
+    include_str!("../../../config/pools.yaml"),
+    include_str!("../../../config/three-buildings/devices.yaml"),
+    include_str!("../../../config/areas.yaml"),
+    PEOPLE,
+    include_str!("../../../config/flows/visitor.yaml"),
+    include_str!("../../../config/flows/sensor-limit.yaml"),
+    include_str!("../../../config/flows/goods-gate.yaml"),
+    include_str!("../../../config/flows/evacuate-building.yaml"),
+    include_str!("../../../config/flows/evacuation.yaml"),
+];
+const PEOPLE: &str = include_str!("../../../config/people.yaml");
+
+/// The people of `config/people.yaml`.
+pub fn people() -> Vec<resource::Person> {
+    let read = resource::read(PEOPLE).unwrap_or_default();
+    read.into_iter().filter_map(|resource| if let Resource::Person(person) = resource { Some(person) } else { None }).collect()
+}
 
 pub struct World {
     pub buildings: Mutex<Vec<Building>>,
