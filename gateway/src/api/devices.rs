@@ -66,7 +66,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
         }
     };
     let plain = password.clone();
-    let hash = tokio::task::spawn_blocking(move || crate::ingress::password::hash(&plain))
+    let hash = tokio::task::spawn_blocking(move || crate::ingress::passwords::hash(&plain))
         .await
         .map_err(|error| ApiError::internal(error.to_string()))?
         .map_err(ApiError::internal)?;

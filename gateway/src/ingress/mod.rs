@@ -14,7 +14,7 @@ mod counters;
 mod decode;
 mod event;
 mod hooks;
-mod passwords;
+pub mod passwords;
 mod presence;
 mod rate;
 

@@ -40,6 +40,12 @@ struct Remembered {
     order: VecDeque<[u8; 32]>,
 }
 
+/// The argon2 PHC string to store for `password`. Takes tens of milliseconds: not on an async thread.
+pub fn hash(password: &str) -> Result<String, String> {
+    use argon2::password_hash::PasswordHasher;
+    Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+}
+
 impl Default for Passwords {
     fn default() -> Self {
         Self {
@@ -109,10 +115,9 @@ impl Passwords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argon2::password_hash::PasswordHasher;
 
     fn hash(password: &str) -> String {
-        Argon2::default().hash_password(password.as_bytes()).unwrap().to_string()
+        super::hash(password).unwrap()
     }
 
     #[tokio::test]

@@ -3,17 +3,15 @@
 use crate::config::Config;
 use crate::consensus::{GroupRef, Mesh};
 use crate::effects::clock::wall_now;
-use crate::telemetry::{Quality, Telemetry};
-use crate::uplink::{LocalCounts, PeerSummaries, SummaryMaker, SummarySource, Timings};
+use crate::telemetry::Telemetry;
+use crate::uplink::{PeerSummaries, SiteView, SummaryMaker, Timings};
 use async_trait::async_trait;
 use bytes::Bytes;
 use spalla_broker::rpc::{RpcError, Service};
 use spalla_shared::codec;
-use spalla_shared::id::{NodeId, SiteId};
-use spalla_shared::summary::{Aggregate, Doors, SiteSummary};
-use spalla_shared::time::Timestamp;
-use spalla_shared::value::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use spalla_shared::id::NodeId;
+use spalla_shared::summary::SiteSummary;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ const GET: &str = "summary.get";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub fn maker(config: &Config, group: &GroupRef, telemetry: &Arc<Telemetry>) -> Arc<SummaryMaker> {
-    let source = Arc::new(Source { telemetry: telemetry.clone(), group: group.clone(), site: config.site.clone() });
+    let source = Arc::new(SiteView { telemetry: telemetry.clone(), group: group.clone(), site: config.site.clone() });
     Arc::new(SummaryMaker::new(group.clone(), config.site.clone(), source, Arc::new(wall_now), Timings::default()))
 }
 
@@ -61,39 +59,5 @@ impl PeerSummaries for Peers {
         });
         let answers = futures::future::join_all(calls).await;
         answers.into_iter().flatten().filter_map(|body| codec::decode(&body).ok()).collect()
-    }
-}
-
-/// What telemetry and the declared devices of this site say.
-struct Source {
-    telemetry: Arc<Telemetry>,
-    group: GroupRef,
-    site: SiteId,
-}
-
-impl SummarySource for Source {
-    fn sensors(&self, from: Timestamp, to: Timestamp) -> BTreeMap<String, Aggregate> {
-        self.telemetry.summary_window(from, to)
-    }
-
-    fn counts(&self, now: Timestamp) -> LocalCounts {
-        let mut counts = LocalCounts::default();
-        let views = self.telemetry.snapshot(now);
-        {
-            let state = self.group.state().read();
-            for known in state.devices.values().filter(|known| known.device.id.site() == self.site) {
-                if known.attached.is_some() { counts.devices_live += 1 } else { counts.devices_stale += 1 }
-            }
-            let inside = state.presence.values().filter(|person| person.inside && person.site.as_str() == self.site.as_str()).count();
-            counts.occupancy = i64::try_from(inside).unwrap_or(i64::MAX);
-        }
-        counts.doors = Doors::default();
-        for contact in views.values().filter_map(|view| view.properties.get("contact")) {
-            // A stale contact counts as open: unknown is not safe.
-            if contact.quality != Quality::Live || contact.value == Value::from("open") {
-                counts.doors.open += 1;
-            }
-        }
-        counts
     }
 }
