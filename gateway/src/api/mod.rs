@@ -22,7 +22,7 @@ pub use error::ApiError;
 pub use listen::{Server, StartError, serve};
 
 use crate::config::Config;
-use crate::consensus::{Freshness, Group, GroupRef, Receipt};
+use crate::consensus::{Freshness, GroupRef, Receipt};
 use crate::history::Reader;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;

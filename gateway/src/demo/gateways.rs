@@ -42,7 +42,7 @@ impl Gateways {
 
     /// The same call in another's name at any gateway that answers, until `until`. A key in the body makes repeats harmless.
     pub async fn anywhere(&self, post: Option<&Value>, path: &str, actor: &str, until: Instant) -> Result<Value> {
-        let mut last = None;
+        let mut last: Option<String>;
         loop {
             for _ in 0..self.apis.len() {
                 let place = self.next.fetch_add(1, Ordering::Relaxed) % self.apis.len();

@@ -17,7 +17,8 @@ impl DeviceLink for BrokerLink {
             DeliverError::NotSubscribed => DeliverFailure::NotSubscribed,
             DeliverError::Expired => DeliverFailure::Expired,
             DeliverError::Full => DeliverFailure::Full,
-            DeliverError::Closed => DeliverFailure::Closed,
+            DeliverError::Refused => DeliverFailure::Refused,
+            DeliverError::Closed | DeliverError::Unacknowledged => DeliverFailure::Uncertain,
         })
     }
 }

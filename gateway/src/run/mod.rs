@@ -1,6 +1,5 @@
 //! One gateway: every room, opened in the order in which data moves, and closed in the opposite one.
 
-mod announce;
 mod gauges;
 mod link;
 mod lives;
@@ -9,7 +8,7 @@ mod summaries;
 use crate::api;
 use crate::config::Config;
 use crate::consensus::{Gateway, GroupPlan, Mesh, MeshConfig, RecordSink, Tuning};
-use crate::effects::{Acks, Dispatcher, ExecutorOptions, Executors, HttpClient, Lanes, SecretFolder, Workbooks, clock, credential};
+use crate::effects::{Acks, Dispatcher, ExecutorOptions, Executors, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential};
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
 use crate::telemetry::Telemetry;
@@ -95,7 +94,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         Arc::new(link::BrokerLink(broker.clone())),
         telemetry.clone(),
         acks,
-        HttpClient::new()?,
+        HttpClient::default(),
         SecretFolder::new(config.secrets.folder.clone()),
         config.workbooks.clone().map(Workbooks::new),
     );
@@ -103,7 +102,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     rooms.spawn(ingress.clone().keep_presence());
     rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
     rooms.spawn(clock::keep_time(group.clone()));
-    rooms.spawn(announce::node_up(group.clone(), config.clone(), mesh.boot()));
+    tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
 
     // Towards the cloud.
     let maker = summaries::maker(&config, &group, &telemetry);
