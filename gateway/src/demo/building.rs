@@ -8,18 +8,16 @@ use std::process::{Child, Command, Stdio};
 
 pub struct Building {
     pub site: String,
-    pub node: u64,
     pub config: PathBuf,
     pub data: PathBuf,
-    pub api: SocketAddr,
     pub devices: SocketAddr,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl Building {
-    pub fn new(site: &str, node: u64, folder: &Path, api: SocketAddr, devices: SocketAddr, data: PathBuf) -> Self {
-        Self { site: site.into(), node, config: folder.join("spalla.toml"), data, api, devices, log: folder.join("gateway.log"), child: None }
+    pub fn new(site: &str, folder: &Path, devices: SocketAddr, data: PathBuf) -> Self {
+        Self { site: site.into(), config: folder.join("spalla.toml"), data, devices, log: folder.join("gateway.log"), child: None }
     }
 
     /// Starts the gateway with this very program. Its log goes to `gateway.log` in the site's folder.

@@ -1,11 +1,10 @@
 //! The cloud stand-in: an MQTT broker of its own and a subscriber that acknowledges, asks for gaps and counts.
 
-use crate::config::Encoding;
+use crate::config::{self, Encoding, MqttVersion};
 use crate::uplink::receiver::Receiver;
-use crate::uplink::{Names, cloud_client};
+use crate::uplink::{self, Names};
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
-use spalla_broker::client::ClientConfig;
 use spalla_broker::hooks::AllowAll;
 use spalla_broker::server::{Broker, BrokerConfig};
 use std::net::SocketAddr;
@@ -34,8 +33,8 @@ impl Cloud {
         let address = broker.addresses().tcp.context("the cloud's broker listens")?;
         let names = Names { organisation: organisation.into(), mesh: mesh.into() };
         let receiver = Arc::new(Mutex::new(Receiver::new(names.clone(), Encoding::Cbor)));
-        let client = ClientConfig::new(address.ip().to_string(), address.port(), "cloud");
-        let (link, events) = cloud_client::connect(client, Receiver::subscriptions(&names))?;
+        let own = config::Cloud { url: format!("mqtt://{address}"), username: None, password_file: None, ca: None, mqtt: MqttVersion::default(), encoding: Encoding::Cbor };
+        let (link, events) = uplink::connect(&own, "cloud", Receiver::subscriptions(&names), None)?;
         tokio::spawn(Receiver::run(receiver.clone(), link, events, |_| {}));
         Ok(Self { address, broker, receiver })
     }

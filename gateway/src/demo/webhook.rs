@@ -13,8 +13,6 @@ const QUEUE_LEN_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Notification {
-    pub to: String,
-    pub template: String,
     #[serde(default)]
     pub data: serde_json::Value,
     pub key: String,

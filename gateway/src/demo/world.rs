@@ -21,7 +21,7 @@ use spalla_shared::id::DeviceId;
 use spalla_shared::resource::{self, Resource};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -79,7 +79,6 @@ pub struct World {
     pub gateways: Gateways,
     pub devices: BTreeMap<DeviceId, Device>,
     pub ledger: Arc<Ledger>,
-    pub folder: PathBuf,
 }
 
 /// What comes out of the world for visitors and staff to react to.
@@ -129,6 +128,7 @@ impl World {
                 username: None,
                 password_file: None,
                 ca: None,
+                mqtt: config::MqttVersion::default(),
                 encoding: config::Encoding::Cbor,
             });
             config.notify.webhook = Some(format!("http://{webhook}/notify"));
@@ -137,7 +137,7 @@ impl World {
             let token = std::fs::read_to_string(&site.token_file)?.trim().to_owned();
             apis.push((config.api.listen, token));
             let site_folder = site.config.parent().context("a config lies in a folder")?;
-            buildings.push(Building::new(site.site.as_str(), site.node.0, site_folder, config.api.listen, config.devices.listen, config.data));
+            buildings.push(Building::new(site.site.as_str(), site_folder, config.devices.listen, config.data));
         }
         let gateways = Gateways::new(apis)?;
         say("starting three gateways");
@@ -151,7 +151,7 @@ impl World {
         let ledger = Arc::new(Ledger::default());
         let (moved, moves) = mpsc::channel(MOVES_LEN_MAX);
         let connected = connect_devices(&gateways, &buildings, &devices, &ledger, moved, deadline).await?;
-        let world = Self { buildings: Mutex::new(buildings), links, cloud_links, cloud, gateways, devices: connected, ledger, folder: folder.into() };
+        let world = Self { buildings: Mutex::new(buildings), links, cloud_links, cloud, gateways, devices: connected, ledger };
         world.wait_for_devices(deadline).await?;
         Ok((Arc::new(world), Streams { notifications, moves }))
     }

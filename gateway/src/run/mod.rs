@@ -1,7 +1,6 @@
 //! One gateway: every room, opened in the order in which data moves, and closed in the opposite one.
 
 mod gauges;
-mod link;
 mod lives;
 mod summaries;
 
@@ -24,6 +23,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// Ingress evaluates the flows' filters on these threads, and a hostile expression may recurse as deep as its bound lets it.
+const STACK_SIZE: usize = 16 * 1024 * 1024;
+
 /// Runs until SIGTERM, Ctrl-C, or a fault that must stop this gateway.
 pub fn run(path: &Path) -> Result<ExitCode> {
     lives::end_with_parent()?;
@@ -32,7 +34,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,raft_engine=warn,openraft=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let config = Config::load(path)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_stack_size(STACK_SIZE).enable_all().build()?;
     let outcome = runtime.block_on(serve(Arc::new(config)));
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
@@ -91,7 +93,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     let executors = Executors::new(
         executor_options,
         group.clone(),
-        Arc::new(link::BrokerLink(broker.clone())),
+        broker.clone(),
         telemetry.clone(),
         acks,
         HttpClient::default(),
@@ -107,10 +109,14 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     // Towards the cloud.
     let maker = summaries::maker(&config, &group, &telemetry);
     mesh.register(summaries::PREFIX, Arc::new(summaries::Answer(maker.clone())));
-    let peers = Arc::new(summaries::Peers { mesh: Arc::downgrade(&mesh), own: maker.clone(), config: config.clone() });
-    let (stop_uplink, stopped) = watch::channel(false);
+    let peers = Arc::new(summaries::Peers { mesh: Arc::downgrade(&mesh), config: config.clone() });
     let uplink = match &config.cloud {
-        Some(cloud) => Some(uplink::start(&config, cloud, group.clone(), maker, peers, stopped)?),
+        Some(cloud) => {
+            let names = uplink::Names { organisation: config.organisation.clone(), mesh: config.mesh.clone() };
+            let now: uplink::Now = Arc::new(clock::wall_now);
+            let options = uplink::UplinkOptions { names, encoding: cloud.encoding, timings: uplink::Timings::default(), now };
+            Some(uplink::start(cloud, group.clone(), maker, peers, options)?)
+        }
         None => None,
     };
 
@@ -134,10 +140,9 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     if let Some(why) = &why {
         tracing::error!(%why, "this gateway stops; the mesh goes on without it");
     }
-    let _ = stop_uplink.send(true);
     server.stop().await;
     if let Some(uplink) = uplink {
-        let _ = tokio::time::timeout(Duration::from_secs(1), uplink.task).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), uplink.stop()).await;
     }
     broker.shutdown().await;
     rooms.shutdown().await;

@@ -42,7 +42,6 @@ impl Service for Answer {
 pub struct Peers {
     /// Weak: the mesh must be able to end while an uplink still holds this.
     pub mesh: Weak<Mesh>,
-    pub own: Arc<SummaryMaker>,
     pub config: Arc<Config>,
 }
 

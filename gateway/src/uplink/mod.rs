@@ -9,22 +9,19 @@
 
 mod board;
 mod chair;
-pub mod cloud_client;
 mod courier;
 mod link;
 pub mod mqtt;
 pub mod receiver;
 mod service;
 mod site_view;
-mod start;
 mod summary;
 mod wire;
 
 pub use link::{CloudLink, LinkError, LinkEvent};
-pub use mqtt::{ConnectError, Running, start};
+pub use mqtt::{ConnectError, Running, connect, start};
 pub use service::{Status, Uplink, UplinkOptions};
 pub use site_view::SiteView;
-pub use start::{Running, StartError, start};
 pub use summary::{LocalCounts, PeerSummaries, SummaryMaker, SummarySource};
 pub use wire::{Names, WireError};
 
