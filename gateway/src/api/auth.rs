@@ -8,7 +8,8 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 pub async fn require_token(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.strip_prefix("Bearer "));
+    let shown =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.strip_prefix("Bearer "));
     match shown {
         Some(token) if equal(token.trim(), &app.token) => Ok(next.run(request).await),
         Some(_) => Err(denied("the bearer token is not this gateway's; it is in the file that `api.token_file` names")),

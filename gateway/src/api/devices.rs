@@ -57,7 +57,9 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
     let id = checked_id(&new.id)?;
     let opens = new.opens.as_deref().map(checked_id).transpose()?;
     let password = match new.password {
-        Some(password) if password.len() < 8 || password.len() > 256 => return Err(ApiError::invalid("`password`: 8 to 256 characters; leave it out to have one made")),
+        Some(password) if password.len() < 8 || password.len() > 256 => {
+            return Err(ApiError::invalid("`password`: 8 to 256 characters; leave it out to have one made"));
+        }
         Some(password) => password,
         None => {
             let mut bytes = [0u8; 18];

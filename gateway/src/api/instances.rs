@@ -48,7 +48,14 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
     if wanted != "running" {
         let filter = InstanceFilter { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..InstanceFilter::default() };
         let stored = app.history.instances(filter).await.map_err(|error| ApiError::internal(error.to_string()))?;
-        rows.extend(stored.rows.iter().filter(|row| row.status != "running").map(finished_row).filter(|row| takes(row["flow"].as_str().unwrap_or_default())));
+        rows.extend(
+            stored
+                .rows
+                .iter()
+                .filter(|row| row.status != "running")
+                .map(finished_row)
+                .filter(|row| takes(row["flow"].as_str().unwrap_or_default())),
+        );
     }
     rows.truncate(limit);
     Ok(fresh(&app, json!(rows)))
@@ -167,7 +174,9 @@ fn selector(text: &str) -> Result<FlowSelector, ApiError> {
         None => (text, None),
     };
     match path.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(FlowSelector { namespace: namespace.into(), name: name.into(), version }),
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(FlowSelector { namespace: namespace.into(), name: name.into(), version })
+        }
         _ => Err(ApiError::invalid(format!("flow `{text}`: write NAMESPACE/NAME or NAMESPACE/NAME:VERSION, e.g. `spalla/visitor`"))),
     }
 }

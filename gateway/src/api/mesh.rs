@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 #[utoipa::path(get, path = "/api/v1/mesh", responses((status = 200, description = "Members of the mesh group", body = serde_json::Value)))]
 pub async fn show(State(app): State<App>) -> Json<Value> {
     let leadership = app.group.leadership().borrow().clone();
-    let sites: std::collections::BTreeMap<_, _> = app.config.peers.gateways.iter().map(|gateway| (gateway.node, gateway.site.clone())).collect();
+    let sites: std::collections::BTreeMap<_, _> =
+        app.config.peers.gateways.iter().map(|gateway| (gateway.node, gateway.site.clone())).collect();
     let members: Vec<Value> = app
         .group
         .members()

@@ -5,13 +5,31 @@ use utoipa::OpenApi;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Spalla", description = "Orchestration of buildings. Every read says how fresh it is; every write finds the leader by itself."),
+    info(
+        title = "Spalla",
+        description = "Orchestration of buildings. Every read says how fresh it is; every write finds the leader by itself."
+    ),
     paths(
-        super::status::status, super::status::healthz, super::status::readyz, super::status::metrics,
-        super::resources::apply, super::resources::list, super::flows::list, super::flows::check,
-        super::instances::list, super::instances::show, super::instances::start, super::instances::operate,
-        super::tasks::list, super::tasks::complete, super::devices::list, super::devices::add,
-        super::audit::tail, super::audit::verify, super::mesh::show, super::mesh::digest,
+        super::status::status,
+        super::status::healthz,
+        super::status::readyz,
+        super::status::metrics,
+        super::resources::apply,
+        super::resources::list,
+        super::flows::list,
+        super::flows::check,
+        super::instances::list,
+        super::instances::show,
+        super::instances::start,
+        super::instances::operate,
+        super::tasks::list,
+        super::tasks::complete,
+        super::devices::list,
+        super::devices::add,
+        super::audit::tail,
+        super::audit::verify,
+        super::mesh::show,
+        super::mesh::digest,
     )
 )]
 struct Document;

@@ -20,7 +20,12 @@ pub struct ApplyQuery {
 #[utoipa::path(post, path = "/api/v1/apply", request_body(content = String, content_type = "application/yaml"),
     params(("dry_run" = Option<bool>, Query, description = "Check only")),
     responses((status = 200, description = "What was declared and what changed", body = serde_json::Value), (status = 400, description = "All problems, with line and column")))]
-pub async fn apply(State(app): State<App>, Query(query): Query<ApplyQuery>, headers: HeaderMap, text: String) -> Result<Json<Value>, ApiError> {
+pub async fn apply(
+    State(app): State<App>,
+    Query(query): Query<ApplyQuery>,
+    headers: HeaderMap,
+    text: String,
+) -> Result<Json<Value>, ApiError> {
     let by = actor(&headers)?;
     let resources = resource::read(&text).map_err(|diagnostics| {
         let first = diagnostics.first().map(|diagnostic| diagnostic.to_string()).unwrap_or_default();
@@ -28,7 +33,13 @@ pub async fn apply(State(app): State<App>, Query(query): Query<ApplyQuery>, head
         let message = if more == 0 { first } else { format!("{first} (and {more} more)") };
         ApiError::invalid(message).with_details(json!(diagnostics))
     })?;
-    let declared: Vec<String> = resources.iter().map(|resource| { let (kind, name) = resource.title(); format!("{kind} {name}") }).collect();
+    let declared: Vec<String> = resources
+        .iter()
+        .map(|resource| {
+            let (kind, name) = resource.title();
+            format!("{kind} {name}")
+        })
+        .collect();
     if query.dry_run {
         return Ok(Json(json!({ "data": { "declared": declared, "changed": [], "dry_run": true } })));
     }

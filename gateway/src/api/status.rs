@@ -66,7 +66,11 @@ pub async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", responses((status = 200, description = "Ready", body = String), (status = 503, description = "No leader is known")))]
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, ApiError> {
     if app.group.freshness().stale {
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-quorum", "no leader has been heard of; reads are stale and writes are refused"));
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-quorum",
+            "no leader has been heard of; reads are stale and writes are refused",
+        ));
     }
     Ok("ready\n")
 }

@@ -45,7 +45,9 @@ impl Client {
                 let scheme = if config.api.tls.is_some() { "https" } else { "http" };
                 format!("{scheme}://{}", config.api.listen)
             }
-            (None, None) => bail!("which gateway? Give --api URL with --token-file FILE, or --config FILE (there is no ./spalla.toml here)"),
+            (None, None) => {
+                bail!("which gateway? Give --api URL with --token-file FILE, or --config FILE (there is no ./spalla.toml here)")
+            }
         };
         let token_file = match (&connection.token_file, &config) {
             (Some(file), _) => file.clone(),
@@ -80,7 +82,11 @@ impl Client {
             request = request.header("x-spalla-actor", actor);
         }
         let response = request.send().await.map_err(|error| {
-            let why = if error.is_connect() { "nothing answers there; is the gateway running?".to_owned() } else { error.without_url().to_string() };
+            let why = if error.is_connect() {
+                "nothing answers there; is the gateway running?".to_owned()
+            } else {
+                error.without_url().to_string()
+            };
             anyhow::anyhow!("{}: {why}", self.base)
         })?;
         let status = response.status();
@@ -92,7 +98,8 @@ impl Client {
         let message = body["error"]["message"].as_str().map_or_else(|| format!("HTTP {status}: {body}"), str::to_owned);
         let mut all = message;
         for detail in body["error"]["details"].as_array().into_iter().flatten().skip(1) {
-            let line = format!("\n  line {}, column {}: {}", detail["line"], detail["column"], detail["message"].as_str().unwrap_or_default());
+            let line =
+                format!("\n  line {}, column {}: {}", detail["line"], detail["column"], detail["message"].as_str().unwrap_or_default());
             all.push_str(&line);
         }
         bail!("{all}")

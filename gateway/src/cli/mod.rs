@@ -10,7 +10,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Parser)]
-#[command(name = "spalla", version, about = "Orchestration of buildings over MQTT that goes on when a building, a gateway or the cloud is gone", propagate_version = true)]
+#[command(
+    name = "spalla",
+    version,
+    about = "Orchestration of buildings over MQTT that goes on when a building, a gateway or the cloud is gone",
+    propagate_version = true
+)]
 pub struct Cli {
     #[command(flatten)]
     connection: Connection,

@@ -33,7 +33,14 @@ impl Cloud {
         let address = broker.addresses().tcp.context("the cloud's broker listens")?;
         let names = Names { organisation: organisation.into(), mesh: mesh.into() };
         let receiver = Arc::new(Mutex::new(Receiver::new(names.clone(), Encoding::Cbor)));
-        let own = config::Cloud { url: format!("mqtt://{address}"), username: None, password_file: None, ca: None, mqtt: MqttVersion::default(), encoding: Encoding::Cbor };
+        let own = config::Cloud {
+            url: format!("mqtt://{address}"),
+            username: None,
+            password_file: None,
+            ca: None,
+            mqtt: MqttVersion::default(),
+            encoding: Encoding::Cbor,
+        };
         let (link, events) = uplink::connect(&own, "cloud", Receiver::subscriptions(&names), None)?;
         tokio::spawn(Receiver::run(receiver.clone(), link, events, |_| {}));
         Ok(Self { address, broker, receiver })

@@ -36,7 +36,13 @@ pub struct Setup {
 
 impl Device {
     pub fn start(setup: Setup, ledger: Arc<Ledger>, moved: mpsc::Sender<(DeviceId, Command)>) -> anyhow::Result<Self> {
-        let online = Message { topic: DeviceTopic::Online(setup.id.clone()).to_string(), payload: Bytes::from_static(b"false"), qos: Qos::AtLeastOnce, retain: true, ..Message::default() };
+        let online = Message {
+            topic: DeviceTopic::Online(setup.id.clone()).to_string(),
+            payload: Bytes::from_static(b"false"),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            ..Message::default()
+        };
         let mut config = ClientConfig::new(setup.gateway.ip().to_string(), setup.gateway.port(), setup.id.as_str());
         config.username = Some(setup.id.to_string());
         config.password = Some(setup.password);
@@ -96,7 +102,8 @@ async fn receive(
     while let Some(event) = incoming.recv().await {
         match event {
             ClientEvent::Connected { .. } => {
-                let (client, topic, online) = (client.clone(), command_topic.clone(), Message { payload: Bytes::from_static(b"true"), ..will.clone() });
+                let (client, topic, online) =
+                    (client.clone(), command_topic.clone(), Message { payload: Bytes::from_static(b"true"), ..will.clone() });
                 tokio::spawn(async move {
                     let _ = client.subscribe(&topic, Qos::AtLeastOnce).await;
                     let _ = client.publish(online).await;
@@ -133,7 +140,12 @@ async fn receive(
 
 async fn acknowledge(client: &Client, id: &DeviceId, format: Format, command: &Command, status: AckStatus) {
     let ack = Ack { id: command.id.clone(), status, detail: spalla_shared::value::Value::Null };
-    let message = Message { topic: DeviceTopic::Ack(id.clone()).to_string(), payload: format.write(&ack).into(), qos: Qos::AtLeastOnce, ..Message::default() };
+    let message = Message {
+        topic: DeviceTopic::Ack(id.clone()).to_string(),
+        payload: format.write(&ack).into(),
+        qos: Qos::AtLeastOnce,
+        ..Message::default()
+    };
     let _ = client.publish(message).await;
 }
 

@@ -85,13 +85,22 @@ impl Report {
         };
         let visits = &self.visits;
         promise(visits.started == visits_wanted, format!("{} of {visits_wanted} visits started", visits.started));
-        promise(visits.completed == visits.started, format!("{} of {} visits completed ({} faulted, {} unfinished)", visits.completed, visits.started, visits.faulted, visits.unfinished));
+        promise(
+            visits.completed == visits.started,
+            format!(
+                "{} of {} visits completed ({} faulted, {} unfinished)",
+                visits.completed, visits.started, visits.faulted, visits.unfinished
+            ),
+        );
         promise(self.duplicate_actuations == 0, format!("{} opening commands came twice", self.duplicate_actuations));
         promise(self.stale_actuations == 0, format!("{} opening commands came late", self.stale_actuations));
         promise(self.acked_events > 0, "no event was acknowledged".into());
         promise(self.acked_events_lost == 0, format!("{} acknowledged events are in no audit trail", self.acked_events_lost));
         let cloud = &self.summaries;
-        promise(cloud.expected > 0 && cloud.received == cloud.expected, format!("the cloud holds {} of {} numbered events", cloud.received, cloud.expected));
+        promise(
+            cloud.expected > 0 && cloud.received == cloud.expected,
+            format!("the cloud holds {} of {} numbered events", cloud.received, cloud.expected),
+        );
         promise(cloud.gaps == 0, format!("{} gaps in the cloud's sequence", cloud.gaps));
         promise(cloud.sites.len() == 3, format!("site summaries came from {} of 3 sites", cloud.sites.len()));
         promise(self.audit.chain_ok && self.audit.links > 0, "an audit chain is broken or empty".into());
@@ -110,7 +119,12 @@ mod tests {
         Report {
             visits: Visits { started: 3, completed: 3, ..Visits::default() },
             acked_events: 9,
-            summaries: Summaries { expected: 5, received: 5, sites: vec!["depot".into(), "hq".into(), "plant".into()], ..Summaries::default() },
+            summaries: Summaries {
+                expected: 5,
+                received: 5,
+                sites: vec!["depot".into(), "hq".into(), "plant".into()],
+                ..Summaries::default()
+            },
             audit: Audit { chain_ok: true, replicas_equal: true, links: 7, heads: Vec::new() },
             state: State { replicas_equal: true, applied: 1, digests: Vec::new() },
             ..Report::default()

@@ -124,7 +124,8 @@ async fn look(world: &World, visitors: &Visitors, view: &mut View) {
         });
     }
     for place in 0..SITES.len() {
-        if let Ok(Ok(body)) = tokio::time::timeout(Duration::from_millis(300), world.gateways.at(place, None, "/instances?limit=50")).await {
+        if let Ok(Ok(body)) = tokio::time::timeout(Duration::from_millis(300), world.gateways.at(place, None, "/instances?limit=50")).await
+        {
             view.instances = body["data"].as_array().cloned().unwrap_or_default();
             break;
         }
@@ -132,11 +133,19 @@ async fn look(world: &World, visitors: &Visitors, view: &mut View) {
     view.sites = sites;
     let counts = world.cloud.counts();
     let links = if world.cloud_links.iter().all(super::proxy::Link::is_up) { "up" } else { "CUT" };
-    view.cloud = format!("link {links}; {} numbered events received, {} missing, {} doubles recognised; {} site summaries", counts.received, counts.missing, counts.duplicates, counts.site_summaries);
+    view.cloud = format!(
+        "link {links}; {} numbered events received, {} missing, {} doubles recognised; {} site summaries",
+        counts.received, counts.missing, counts.duplicates, counts.site_summaries
+    );
     let totals = world.ledger.totals();
     view.devices = format!(
         "{} devices; {} commands received, {} openings, {} twice, {} late; {} events acknowledged",
-        world.devices.len(), totals.commands, totals.openings, totals.duplicate_openings, totals.stale_openings, totals.acknowledged_events
+        world.devices.len(),
+        totals.commands,
+        totals.openings,
+        totals.duplicate_openings,
+        totals.stale_openings,
+        totals.acknowledged_events
     );
     let tally = *visitors.tally.borrow();
     view.visits = format!("{} visits started, {} completed, {} faulted", tally.started, tally.completed, tally.faulted);
@@ -144,7 +153,8 @@ async fn look(world: &World, visitors: &Visitors, view: &mut View) {
 
 fn draw(frame: &mut Frame, view: &View) {
     let [sites, facts, instances, log, keys] =
-        Layout::vertical([Constraint::Length(6), Constraint::Length(5), Constraint::Min(6), Constraint::Length(8), Constraint::Length(1)]).areas(frame.area());
+        Layout::vertical([Constraint::Length(6), Constraint::Length(5), Constraint::Min(6), Constraint::Length(8), Constraint::Length(1)])
+            .areas(frame.area());
     let rows = view.sites.iter().enumerate().map(|(place, site)| match site {
         Ok(body) => {
             let data = &body["data"];
@@ -155,12 +165,28 @@ fn draw(frame: &mut Frame, view: &View) {
                 (false, "leader") => Style::new().fg(Color::Green).bold(),
                 _ => Style::new(),
             };
-            Row::new([SITES[place].to_owned(), role, data["term"].to_string(), data["applied"].to_string(), data["instances"]["running"].to_string(),
-                format!("{}/{}", data["devices"]["online"], data["devices"]["known"]), data["outbox"]["backlog"].to_string()]).style(style)
+            Row::new([
+                SITES[place].to_owned(),
+                role,
+                data["term"].to_string(),
+                data["applied"].to_string(),
+                data["instances"]["running"].to_string(),
+                format!("{}/{}", data["devices"]["online"], data["devices"]["known"]),
+                data["outbox"]["backlog"].to_string(),
+            ])
+            .style(style)
         }
         Err(why) => Row::new([Cell::from(SITES[place]), Cell::from(why.clone())]).style(Style::new().fg(Color::Red)),
     });
-    let widths = [Constraint::Length(10), Constraint::Length(18), Constraint::Length(6), Constraint::Length(10), Constraint::Length(9), Constraint::Length(9), Constraint::Length(14)];
+    let widths = [
+        Constraint::Length(10),
+        Constraint::Length(18),
+        Constraint::Length(6),
+        Constraint::Length(10),
+        Constraint::Length(9),
+        Constraint::Length(9),
+        Constraint::Length(14),
+    ];
     let table = Table::new(rows, widths)
         .header(Row::new(["SITE", "GATEWAY", "TERM", "APPLIED", "RUNNING", "DEVICES", "CLOUD BACKLOG"]).bold())
         .block(Block::bordered().title(" Spalla: three buildings "));
@@ -168,12 +194,18 @@ fn draw(frame: &mut Frame, view: &View) {
     let lines = vec![Line::from(view.visits.as_str()), Line::from(view.devices.as_str()), Line::from(format!("cloud: {}", view.cloud))];
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" Seen from outside ")), facts);
     let rows = view.instances.iter().map(|instance| {
-        let at: Vec<String> = instance["positions"].as_array().into_iter().flatten()
-            .map(|position| format!("{} ({})", position["name"].as_str().unwrap_or("-"), position["waits_for"].as_str().unwrap_or("-"))).collect();
+        let at: Vec<String> = instance["positions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|position| format!("{} ({})", position["name"].as_str().unwrap_or("-"), position["waits_for"].as_str().unwrap_or("-")))
+            .collect();
         let key = instance["business_key"].as_str().unwrap_or_else(|| instance["id"].as_str().unwrap_or("-"));
         Row::new([key.to_owned(), instance["flow"].as_str().unwrap_or("-").to_owned(), at.join(", ")])
     });
-    let table = Table::new(rows, [Constraint::Length(20), Constraint::Length(28), Constraint::Min(20)]).header(Row::new(["INSTANCE", "FLOW", "AT"]).bold()).block(Block::bordered().title(" Running flows "));
+    let table = Table::new(rows, [Constraint::Length(20), Constraint::Length(28), Constraint::Min(20)])
+        .header(Row::new(["INSTANCE", "FLOW", "AT"]).bold())
+        .block(Block::bordered().title(" Running flows "));
     frame.render_widget(table, instances);
     let lines: Vec<Line> = view.lines.iter().map(|line| Line::from(line.as_str())).collect();
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" What happened ")), log);

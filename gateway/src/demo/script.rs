@@ -59,7 +59,12 @@ pub async fn play(world: Arc<World>, visitors: Arc<Visitors>, visits: u64, say: 
     let newest_seq = settle(&world).await?;
     staff.abort();
     let tally = *visitors.tally.borrow();
-    report.visits = Visits { started: tally.started, completed: tally.completed, faulted: tally.faulted, unfinished: tally.unfinished + visits.saturating_sub(tally.ended()) };
+    report.visits = Visits {
+        started: tally.started,
+        completed: tally.completed,
+        faulted: tally.faulted,
+        unfinished: tally.unfinished + visits.saturating_sub(tally.ended()),
+    };
     report.state = compare_states(&world).await;
     let totals = world.ledger.totals();
     report.duplicate_actuations = totals.duplicate_openings;
@@ -216,7 +221,8 @@ fn lost_events(world: &World, folders: &[std::path::PathBuf]) -> Result<u64> {
     let mut known = BTreeSet::new();
     for folder in folders {
         let connection = rusqlite::Connection::open_with_flags(folder.join(FILE_NAME), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let mut statement = connection.prepare("SELECT data FROM audit WHERE grp = 'mesh' AND action IN ('event.received', 'event.late')")?;
+        let mut statement =
+            connection.prepare("SELECT data FROM audit WHERE grp = 'mesh' AND action IN ('event.received', 'event.late')")?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
         for data in rows {
             let data: Value = serde_json::from_str(&data?)?;

@@ -64,7 +64,12 @@ fn who(to: &str, count: u64) -> Vec<String> {
     }
     let role = to.trim_start_matches("role:");
     let count = usize::try_from(count).unwrap_or(1);
-    people().into_iter().filter(|person| person.roles.iter().any(|has| &**has == role)).map(|person| format!("user:{}", person.id)).take(count).collect()
+    people()
+        .into_iter()
+        .filter(|person| person.roles.iter().any(|has| &**has == role))
+        .map(|person| format!("user:{}", person.id))
+        .take(count)
+        .collect()
 }
 
 /// Something of the right type for every field of a form: a JSON Schema, or `{field: type}`.

@@ -89,7 +89,14 @@ impl Visitors {
     }
 
     /// How the instance ended; `None` when it did not in time.
-    async fn go_through(&self, visit: &str, number: u64, stay: Duration, until: Instant, waiting: &mut watch::Receiver<Option<String>>) -> Option<String> {
+    async fn go_through(
+        &self,
+        visit: &str,
+        number: u64,
+        stay: Duration,
+        until: Instant,
+        waiting: &mut watch::Receiver<Option<String>>,
+    ) -> Option<String> {
         let now = jiff::Timestamp::now();
         let body = json!({
             "flow": FLOW,
@@ -108,7 +115,12 @@ impl Visitors {
         let instance = started["data"]["instance"].as_str()?.to_owned();
         self.tally.send_modify(|tally| tally.started += 1);
         self.world.ledger.progress();
-        self.device(SCANNER)?.event("document-read", json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "valid": true })).await;
+        self.device(SCANNER)?
+            .event(
+                "document-read",
+                json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "valid": true }),
+            )
+            .await;
         let token = loop {
             if let Some(token) = waiting.borrow_and_update().clone() {
                 break token;

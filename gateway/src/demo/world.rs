@@ -132,7 +132,9 @@ impl World {
                 encoding: config::Encoding::Cbor,
             });
             config.notify.webhook = Some(format!("http://{webhook}/notify"));
-            config.workbooks = Some(config.data.join("workbooks"));
+            let workbooks = site.config.with_file_name("workbooks");
+            std::fs::create_dir_all(&workbooks)?;
+            config.workbooks = Some(workbooks);
             std::fs::write(&site.config, toml::to_string(&config)?)?;
             let token = std::fs::read_to_string(&site.token_file)?.trim().to_owned();
             apis.push((config.api.listen, token));
@@ -217,9 +219,12 @@ fn split_resources() -> Result<(Vec<&'static str>, Vec<(resource::Device, Arc<Pr
     let mut devices = Vec::new();
     let mut others = Vec::new();
     for text in RESOURCES {
-        let read = resource::read(text).map_err(|problems| anyhow::anyhow!("a built-in resource: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        let read = resource::read(text).map_err(|problems| {
+            anyhow::anyhow!("a built-in resource: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
         if read.iter().any(|resource| matches!(resource, Resource::Device(_))) {
-            devices.extend(read.into_iter().filter_map(|resource| if let Resource::Device(device) = resource { Some(device) } else { None }));
+            devices
+                .extend(read.into_iter().filter_map(|resource| if let Resource::Device(device) = resource { Some(device) } else { None }));
             continue;
         }
         for resource in read {
@@ -278,7 +283,8 @@ async fn connect_devices(
     let mut connected = BTreeMap::new();
     for (device, profile) in ordered {
         let site = device.id.site();
-        let building = buildings.iter().find(|building| building.site == site.as_str()).with_context(|| format!("no building for {}", device.id))?;
+        let building =
+            buildings.iter().find(|building| building.site == site.as_str()).with_context(|| format!("no building for {}", device.id))?;
         let setup = Setup { id: device.id.clone(), password: DEVICE_PASSWORD.into(), profile: profile.clone(), gateway: building.devices };
         connected.insert(device.id.clone(), Device::start(setup, ledger.clone(), moved.clone())?);
     }

@@ -7,7 +7,9 @@ mod summaries;
 use crate::api;
 use crate::config::Config;
 use crate::consensus::{Gateway, GroupPlan, Mesh, MeshConfig, RecordSink, Tuning};
-use crate::effects::{Acks, Dispatcher, ExecutorOptions, Executors, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential};
+use crate::effects::{
+    Acks, Dispatcher, ExecutorOptions, Executors, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential,
+};
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
 use crate::telemetry::Telemetry;

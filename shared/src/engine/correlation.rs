@@ -43,7 +43,8 @@ impl Interpreter<'_, '_> {
         }
         // Whatever a device was told is safe can be found again: before anything else that it causes.
         let action = if historical { "event.late" } else { "event.received" };
-        let shown = [("id", &event.id), ("source", &event.source), ("type", &event.kind)].map(|(name, text)| (name, Value::String(text.clone())));
+        let shown =
+            [("id", &event.id), ("source", &event.source), ("type", &event.kind)].map(|(name, text)| (name, Value::String(text.clone())));
         self.context.audit(Actor::system(), action, &*event.source, Value::object(shown));
         function::access_event(self.context, event, historical);
         self.taken.clear();

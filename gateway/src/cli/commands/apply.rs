@@ -52,7 +52,10 @@ fn read(path: &Path, documents: &mut Vec<(String, String)>) -> Result<()> {
         return Ok(());
     }
     if path.is_dir() {
-        let mut inside: Vec<PathBuf> = std::fs::read_dir(path).with_context(|| path.display().to_string())?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
+            .with_context(|| path.display().to_string())?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .collect();
         inside.retain(|path| path.is_dir() || path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
         inside.sort();
         for path in inside {

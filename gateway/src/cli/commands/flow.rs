@@ -18,7 +18,9 @@ pub async fn list(client: &Client, json: bool) -> Result<ExitCode> {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|flow| vec![cell(&flow["flow"]), cell(&flow["running"]), cell(&flow["enabled"]), cell(&flow["deployed_at"]), cell(&flow["title"])])
+        .map(|flow| {
+            vec![cell(&flow["flow"]), cell(&flow["running"]), cell(&flow["enabled"]), cell(&flow["deployed_at"]), cell(&flow["title"])]
+        })
         .collect();
     output::table(&["FLOW", "RUNNING", "ENABLED", "DEPLOYED", "TITLE"], &rows, "no flows; declare some with `spalla apply -f FILE`");
     Ok(ExitCode::SUCCESS)

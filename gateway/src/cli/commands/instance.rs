@@ -26,7 +26,9 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
         InstanceCommand::Suspend { id } => (format!("/instances/{id}/suspend"), json!({}), "suspended"),
         InstanceCommand::Resume { id } => (format!("/instances/{id}/resume"), json!({}), "resumed"),
         InstanceCommand::Retry { id } => (format!("/instances/{id}/retry"), json!({}), "trying again"),
-        InstanceCommand::Skip { id, output } => (format!("/instances/{id}/skip"), json!({ "output": json_argument("output", &output)? }), "skipped"),
+        InstanceCommand::Skip { id, output } => {
+            (format!("/instances/{id}/skip"), json!({ "output": json_argument("output", &output)? }), "skipped")
+        }
     };
     let answer = client.post(&path, &body).await?;
     if json {
@@ -87,7 +89,14 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode> {
     }
     for line in instance["trace"].as_array().into_iter().flatten() {
         let depth = line["reference"].as_str().map_or(0, |reference| reference.matches("/do/").count());
-        println!("{}  {}{:<10} {}  {}", cell(&line["at"]), "  ".repeat(depth), cell(&line["what"]), cell(&line["name"]), if line["data"].is_null() { String::new() } else { line["data"].to_string() });
+        println!(
+            "{}  {}{:<10} {}  {}",
+            cell(&line["at"]),
+            "  ".repeat(depth),
+            cell(&line["what"]),
+            cell(&line["name"]),
+            if line["data"].is_null() { String::new() } else { line["data"].to_string() }
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,12 +15,38 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let data = &body["data"];
-    println!("gateway {} at {} ({}), mesh {}/{}, version {}, up {} s", cell(&data["node"]), cell(&data["site"]), cell(&data["role"]), cell(&data["organisation"]), cell(&data["mesh"]), cell(&data["version"]), data["uptime_s"]);
+    println!(
+        "gateway {} at {} ({}), mesh {}/{}, version {}, up {} s",
+        cell(&data["node"]),
+        cell(&data["site"]),
+        cell(&data["role"]),
+        cell(&data["organisation"]),
+        cell(&data["mesh"]),
+        cell(&data["version"]),
+        data["uptime_s"]
+    );
     println!("leader {}  term {}  applied {}", cell(&data["leader"]), data["term"], data["applied"]);
     let instances = &data["instances"];
-    println!("instances {} running, {} with incident; {} started, {} completed, {} faulted, {} cancelled", instances["running"], instances["incidents"], instances["started"], instances["completed"], instances["faulted"], instances["cancelled"]);
-    println!("devices {} online of {}; {} open work items; {} open effects", data["devices"]["online"], data["devices"]["known"], data["work_items_open"], data["effects_open"]);
-    println!("cloud: {} waiting, acknowledged {} of {}, speaker {}", data["outbox"]["backlog"], data["outbox"]["acknowledged_seq"], data["outbox"]["newest_seq"], cell(&data["outbox"]["speaker"]["node"]));
+    println!(
+        "instances {} running, {} with incident; {} started, {} completed, {} faulted, {} cancelled",
+        instances["running"],
+        instances["incidents"],
+        instances["started"],
+        instances["completed"],
+        instances["faulted"],
+        instances["cancelled"]
+    );
+    println!(
+        "devices {} online of {}; {} open work items; {} open effects",
+        data["devices"]["online"], data["devices"]["known"], data["work_items_open"], data["effects_open"]
+    );
+    println!(
+        "cloud: {} waiting, acknowledged {} of {}, speaker {}",
+        data["outbox"]["backlog"],
+        data["outbox"]["acknowledged_seq"],
+        data["outbox"]["newest_seq"],
+        cell(&data["outbox"]["speaker"]["node"])
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,7 +93,16 @@ pub async fn audit(client: &Client, limit: usize, json: bool) -> Result<ExitCode
         .as_array()
         .into_iter()
         .flatten()
-        .map(|link| vec![cell(&link["seq"]), time(&link["at"]), cell(&link["actor"]), cell(&link["action"]), cell(&link["subject"]), link["data"].to_string()])
+        .map(|link| {
+            vec![
+                cell(&link["seq"]),
+                time(&link["at"]),
+                cell(&link["actor"]),
+                cell(&link["action"]),
+                cell(&link["subject"]),
+                link["data"].to_string(),
+            ]
+        })
         .collect();
     output::table(&["SEQ", "AT", "WHO", "WHAT", "ON", "DATA"], &rows, "the audit trail is empty");
     Ok(ExitCode::SUCCESS)
@@ -110,8 +145,21 @@ pub async fn mesh(client: &Client, json: bool) -> Result<ExitCode> {
         .into_iter()
         .flatten()
         .map(|member| {
-            let role = if member["leader"] == true { "leader" } else if member["voter"] == true { "voter" } else { "learner" };
-            vec![cell(&member["node"]), cell(&member["site"]), role.into(), cell(&member["address"]), cell(&member["lag"]), if member["self"] == true { "this gateway".into() } else { String::new() }]
+            let role = if member["leader"] == true {
+                "leader"
+            } else if member["voter"] == true {
+                "voter"
+            } else {
+                "learner"
+            };
+            vec![
+                cell(&member["node"]),
+                cell(&member["site"]),
+                role.into(),
+                cell(&member["address"]),
+                cell(&member["lag"]),
+                if member["self"] == true { "this gateway".into() } else { String::new() },
+            ]
         })
         .collect();
     output::table(&["GATEWAY", "SITE", "ROLE", "ADDRESS", "LAG", ""], &rows, "no members");

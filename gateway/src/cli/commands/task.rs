@@ -27,7 +27,14 @@ pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Resu
                         serde_json::Value::Array(choices) => choices.iter().map(cell).collect::<Vec<_>>().join("|"),
                         _ => item["checklist"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", "),
                     };
-                    vec![cell(&item["id"]), cell(&item["to"]), cell(&item["kind"]), cell(&item["title"]), answers, cell(&item["created_at"])]
+                    vec![
+                        cell(&item["id"]),
+                        cell(&item["to"]),
+                        cell(&item["kind"]),
+                        cell(&item["title"]),
+                        answers,
+                        cell(&item["created_at"]),
+                    ]
                 })
                 .collect();
             output::table(&["TASK", "FOR", "KIND", "WHAT", "CHOICES OR CHECKLIST", "SINCE"], &rows, "no open work items");
