@@ -13,8 +13,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two visits' bookings.
-const BOOKING_EVERY: Duration = Duration::from_millis(700);
+/// The bookings are spread over about this long, so that visits are at every task whenever a fault strikes.
+const BOOKING_TIME: Duration = Duration::from_secs(50);
+/// How long visitors stay inside: a second more each, and again.
+const STAYS: u64 = 12;
 /// How long each fault lasts.
 const FAULT_TIME: Duration = Duration::from_secs(5);
 /// From a repair until the mesh must be whole again.
@@ -92,8 +94,8 @@ pub async fn play(world: Arc<World>, visitors: Arc<Visitors>, visits: u64, say: 
 
 async fn book(visitors: Arc<Visitors>, visits: u64) {
     for number in 0..visits {
-        tokio::spawn(visitors.clone().visit(Duration::from_millis(500 + 1_500 * (number % 8))));
-        tokio::time::sleep(BOOKING_EVERY).await;
+        tokio::spawn(visitors.clone().visit(Duration::from_secs(1 + number % STAYS)));
+        tokio::time::sleep(BOOKING_TIME.div_f64(visits as f64)).await;
     }
 }
 
