@@ -91,7 +91,7 @@ impl Client {
         })?;
         let status = response.status();
         let text = response.text().await?;
-        let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text));
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if status.is_success() {
             return Ok(body);
         }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use spalla_broker::hooks::AllowAll;
 use spalla_broker::server::{Broker, BrokerConfig};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,12 +15,21 @@ pub struct Cloud {
     pub address: SocketAddr,
     broker: Broker,
     receiver: Arc<Mutex<Receiver>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What the receiver handed on to be kept: counted here, so that its own bookkeeping is checked too.
+#[derive(Default)]
+struct Kept {
+    seqs: BTreeSet<u64>,
+    twice: u64,
 }
 
 /// What came up, each numbered event once.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub received: u64,
+    pub taken_twice: u64,
     pub missing: u64,
     pub duplicates: u64,
     pub site_summaries: u64,
@@ -42,15 +52,25 @@ impl Cloud {
             encoding: Encoding::Cbor,
         };
         let (link, events) = uplink::connect(&own, "cloud", Receiver::subscriptions(&names), None)?;
-        tokio::spawn(Receiver::run(receiver.clone(), link, events, |_| {}));
-        Ok(Self { address, broker, receiver })
+        let kept: Arc<Mutex<Kept>> = Arc::default();
+        let keep = kept.clone();
+        tokio::spawn(Receiver::run(receiver.clone(), link, events, move |items| {
+            let mut kept = keep.lock();
+            for item in items {
+                let new = kept.seqs.insert(item.seq);
+                kept.twice += u64::from(!new);
+            }
+        }));
+        Ok(Self { address, broker, receiver, kept })
     }
 
     pub fn counts(&self) -> Counts {
         let receiver = self.receiver.lock();
         let counts = receiver.counts();
+        let kept = self.kept.lock();
         Counts {
-            received: counts.received,
+            received: kept.seqs.len() as u64,
+            taken_twice: kept.twice,
             missing: counts.missing + counts.lost + counts.dropped,
             duplicates: counts.duplicates,
             site_summaries: counts.summaries,

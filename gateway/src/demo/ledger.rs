@@ -20,6 +20,8 @@ struct Inner {
     stale_openings: u64,
     openings: u64,
     commands: u64,
+    /// (door, credential) -> times shown there, times the door opened for it.
+    shown: BTreeMap<(String, String), (u64, u64)>,
     /// Ids of events that a gateway acknowledged.
     acknowledged_events: BTreeSet<(String, String)>,
     /// When something moved: a command, a notification, a finished visit.
@@ -34,6 +36,8 @@ pub struct Totals {
     pub duplicate_openings: u64,
     pub stale_openings: u64,
     pub acknowledged_events: u64,
+    /// Doors that opened for a credential more often than it was shown there.
+    pub openings_without_showing: u64,
 }
 
 impl Ledger {
@@ -51,6 +55,20 @@ impl Ledger {
             inner.stale_openings += u64::from(late);
         }
         first && !late
+    }
+
+    /// A visitor shows a credential at the reader of `door`.
+    pub fn shown(&self, door: &str, credential: &str) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.shown.entry((door.to_owned(), credential.to_owned())).or_default().0 += 1;
+        }
+    }
+
+    /// `door` moved for a credential.
+    pub fn opened(&self, door: &str, credential: &str) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.shown.entry((door.to_owned(), credential.to_owned())).or_default().1 += 1;
+        }
     }
 
     pub fn acknowledged(&self, source: &str, id: &str) {
@@ -74,6 +92,7 @@ impl Ledger {
                 duplicate_openings: inner.duplicate_openings,
                 stale_openings: inner.stale_openings,
                 acknowledged_events: inner.acknowledged_events.len() as u64,
+                openings_without_showing: inner.shown.values().map(|(shown, opened)| opened.saturating_sub(*shown)).sum(),
             },
         )
     }
@@ -110,6 +129,11 @@ mod tests {
         assert!(ledger.command("c", CommandClass::Securing, false));
         assert!(!ledger.command("c", CommandClass::Securing, false), "a repeated securing command is ignored but no fault");
         let totals = ledger.totals();
+        ledger.shown("d", "c");
+        ledger.opened("d", "c");
+        assert_eq!(ledger.totals().openings_without_showing, 0);
+        ledger.opened("d", "c");
+        assert_eq!(ledger.totals().openings_without_showing, 1);
         assert_eq!((totals.duplicate_openings, totals.stale_openings, totals.openings, totals.commands), (1, 1, 3, 5));
     }
 }

@@ -47,7 +47,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.visits == 0 || args.visits > VISITS_MAX {
         bail!("--visits takes 1 to {VISITS_MAX}");
     }
-    if !args.headless && !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+    let has_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if !args.headless && !has_terminal {
         bail!("the demo draws a screen and needs a terminal; without one use: spalla demo --headless");
     }
     let temporary = match &args.keep {

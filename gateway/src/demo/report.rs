@@ -6,7 +6,7 @@ use serde::Serialize;
 pub struct Report {
     pub visits: Visits,
     pub faults: Vec<Fault>,
-    /// Opening commands that a device received more than once.
+    /// Opening commands that a device received more than once, and openings of a door for a credential beyond the times it was shown there.
     pub duplicate_actuations: u64,
     /// Opening commands that a device received at or past their deadline.
     pub stale_actuations: u64,
@@ -52,7 +52,7 @@ pub struct Summaries {
     pub gaps: u64,
     /// Received again and recognised (at least once is the contract).
     pub duplicates: u64,
-    /// Taken twice: must be 0.
+    /// Handed on to be kept more than once: must be 0.
     pub taken_twice: u64,
     /// Site summaries received.
     pub site_summaries: u64,
@@ -101,6 +101,7 @@ impl Report {
             cloud.expected > 0 && cloud.received == cloud.expected,
             format!("the cloud holds {} of {} numbered events", cloud.received, cloud.expected),
         );
+        promise(cloud.taken_twice == 0, format!("the cloud took {} numbered events twice", cloud.taken_twice));
         promise(cloud.gaps == 0, format!("{} gaps in the cloud's sequence", cloud.gaps));
         promise(cloud.sites.len() == 3, format!("site summaries came from {} of 3 sites", cloud.sites.len()));
         promise(self.audit.chain_ok && self.audit.links > 0, "an audit chain is broken or empty".into());

@@ -69,7 +69,7 @@ pub async fn play(world: Arc<World>, visitors: Arc<Visitors>, visits: u64, say: 
     };
     report.state = compare_states(&world).await;
     let totals = world.ledger.totals();
-    report.duplicate_actuations = totals.duplicate_openings;
+    report.duplicate_actuations = totals.duplicate_openings + totals.openings_without_showing;
     report.stale_actuations = totals.stale_openings;
     report.acked_events = totals.acknowledged_events;
     report.device_commands = totals.commands;
@@ -79,7 +79,7 @@ pub async fn play(world: Arc<World>, visitors: Arc<Visitors>, visits: u64, say: 
         received: counted.received,
         gaps: counted.missing,
         duplicates: counted.duplicates,
-        taken_twice: 0,
+        taken_twice: counted.taken_twice,
         site_summaries: counted.site_summaries,
         sites: counted.sites,
     };

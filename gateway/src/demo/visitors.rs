@@ -41,13 +41,20 @@ impl Tally {
     }
 }
 
+/// What the notification brings.
+#[derive(Clone)]
+struct Code {
+    token: String,
+    credential: String,
+}
+
 /// What the visitors' agents share.
 pub struct Visitors {
     world: Arc<World>,
     next: AtomicU64,
     run: String,
-    /// visit id -> the QR token, once notified.
-    tokens: Mutex<HashMap<String, watch::Sender<Option<String>>>>,
+    /// visit id -> its QR code, once notified.
+    codes: Mutex<HashMap<String, watch::Sender<Option<Code>>>>,
     /// (door, credential) -> times that the door turned for it.
     passed: watch::Sender<BTreeMap<(DeviceId, String), u32>>,
     pub tally: watch::Sender<Tally>,
@@ -59,7 +66,7 @@ impl Visitors {
             world,
             next: AtomicU64::new(1),
             run: format!("{:06x}", rand::random::<u32>() & 0xff_ffff),
-            tokens: Mutex::default(),
+            codes: Mutex::default(),
             passed: watch::Sender::new(BTreeMap::new()),
             tally: watch::Sender::new(Tally::default()),
         });
@@ -72,13 +79,13 @@ impl Visitors {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let visit = format!("visit-{}-{number}", self.run);
         let until = Instant::now() + VISIT_TIME_MAX;
-        let (token, mut waiting) = watch::channel(None);
-        if let Ok(mut tokens) = self.tokens.lock() {
-            tokens.insert(visit.clone(), token);
+        let (code, mut waiting) = watch::channel(None);
+        if let Ok(mut codes) = self.codes.lock() {
+            codes.insert(visit.clone(), code);
         }
         let outcome = self.go_through(&visit, number, stay, until, &mut waiting).await;
-        if let Ok(mut tokens) = self.tokens.lock() {
-            tokens.remove(&visit);
+        if let Ok(mut codes) = self.codes.lock() {
+            codes.remove(&visit);
         }
         self.world.ledger.progress();
         self.tally.send_modify(|tally| match outcome.as_deref() {
@@ -95,7 +102,7 @@ impl Visitors {
         number: u64,
         stay: Duration,
         until: Instant,
-        waiting: &mut watch::Receiver<Option<String>>,
+        waiting: &mut watch::Receiver<Option<Code>>,
     ) -> Option<String> {
         let now = jiff::Timestamp::now();
         let body = json!({
@@ -121,9 +128,9 @@ impl Visitors {
                 json!({ "id": format!("{visit}-scan"), "visitId": visit, "document": format!("P{number:06}"), "valid": true }),
             )
             .await;
-        let token = loop {
-            if let Some(token) = waiting.borrow_and_update().clone() {
-                break token;
+        let code = loop {
+            if let Some(code) = waiting.borrow_and_update().clone() {
+                break code;
             }
             tokio::select! {
                 changed = waiting.changed() => changed.ok()?,
@@ -131,9 +138,9 @@ impl Visitors {
                 () = tokio::time::sleep_until(until) => return None,
             }
         };
-        self.show(READER_IN, DOOR_IN, visit, &token, until).await?;
+        self.show(READER_IN, DOOR_IN, visit, &code, until).await?;
         tokio::time::sleep(stay).await;
-        self.show(READER_OUT, DOOR_OUT, visit, &token, until).await?;
+        self.show(READER_OUT, DOOR_OUT, visit, &code, until).await?;
         while Instant::now() < until {
             if let Some(ended) = self.ended(&instance).await {
                 return Some(ended);
@@ -144,13 +151,16 @@ impl Visitors {
     }
 
     /// Shows the code at a reader until its door has turned for it.
-    async fn show(&self, reader: &str, door: &str, visit: &str, token: &str, until: Instant) -> Option<()> {
+    async fn show(&self, reader: &str, door: &str, visit: &str, code: &Code, until: Instant) -> Option<()> {
         let door = DeviceId::new(door);
         let mut passed = self.passed.subscribe();
         for showing in 1..=SHOWINGS_MAX {
             // A fresh showing is a fresh event: it never repeats an old one's opening.
             let id = format!("{visit}-{}-{showing}", door.name());
-            self.device(reader)?.event("presented", json!({ "id": id, "time": jiff::Timestamp::now().to_string(), "token": token })).await;
+            self.world.ledger.shown(door.as_str(), &code.credential);
+            self.device(reader)?
+                .event("presented", json!({ "id": id, "time": jiff::Timestamp::now().to_string(), "token": code.token }))
+                .await;
             let turned = passed.wait_for(|passed| passed.contains_key(&(door.clone(), visit.to_owned())));
             if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, turned).await {
                 return Some(());
@@ -182,18 +192,17 @@ impl Visitors {
             tokio::select! {
                 Some(notification) = streams.notifications.recv() => {
                     self.world.ledger.progress();
-                    let (visit, token) = (notification.data["visit"].as_str(), notification.data["qr"].as_str());
-                    if let (Some(visit), Some(token)) = (visit, token) {
-                        if let Some(credential) = notification.data["credentialId"].as_str() {
-                            visits.insert(credential.to_owned(), visit.to_owned());
-                        }
-                        if let Ok(tokens) = self.tokens.lock() && let Some(waiting) = tokens.get(visit) {
-                            waiting.send_replace(Some(token.to_owned()));
+                    let field = |name: &str| notification.data[name].as_str().map(str::to_owned);
+                    if let (Some(visit), Some(token), Some(credential)) = (field("visit"), field("qr"), field("credentialId")) {
+                        visits.insert(credential.clone(), visit.clone());
+                        if let Ok(codes) = self.codes.lock() && let Some(waiting) = codes.get(&visit) {
+                            waiting.send_replace(Some(Code { token, credential }));
                         }
                     }
                 }
                 Some((device, command)) = streams.moves.recv() => {
                     let Some(credential) = command.args.get("credentialId").and_then(|id| id.as_str()) else { continue };
+                    self.world.ledger.opened(device.as_str(), credential);
                     let direction = if device.as_str() == DOOR_OUT { "out" } else { "in" };
                     if let Some(turnstile) = self.world.devices.get(&device) {
                         turnstile.event("passed", json!({ "id": format!("passed-{}", command.id), "direction": direction, "credentialId": credential })).await;

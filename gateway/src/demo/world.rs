@@ -213,8 +213,11 @@ impl World {
     }
 }
 
+/// A device and its profile.
+type Declared = (resource::Device, Arc<Profile>);
+
 /// Devices apart from everything that they need to be there first.
-fn split_resources() -> Result<(Vec<&'static str>, Vec<(resource::Device, Arc<Profile>)>)> {
+fn split_resources() -> Result<(Vec<&'static str>, Vec<Declared>)> {
     let mut profiles = BTreeMap::new();
     let mut devices = Vec::new();
     let mut others = Vec::new();
@@ -262,7 +265,7 @@ async fn declare(gateways: &Gateways, texts: &[&str], deadline: Instant, buildin
 async fn connect_devices(
     gateways: &Gateways,
     buildings: &[Building],
-    devices: &[(resource::Device, Arc<Profile>)],
+    devices: &[Declared],
     ledger: &Arc<Ledger>,
     moved: mpsc::Sender<(DeviceId, Command)>,
     deadline: Instant,
