@@ -1,0 +1,19 @@
+//! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
+
+mod api;
+mod mesh;
+mod no_quorum;
+mod tidy;
+
+/// The gateway's program, built with these tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
+const SITES: [&str; 3] = ["hq", "plant", "depot"];
+
+/// A flow that ends by itself at once: something to write.
+const NOTE_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: note, version: '1.0.0' }
+do:
+  - note:
+      call: audit.note:1.0.0@default
+      with: { subject: '${ .about }', text: noted }
+"#;

@@ -1,0 +1,75 @@
+//! One gateway alone confirms nothing, says so in time, and still shows what it knows.
+
+use crate::{NOTE_FLOW, PROGRAM, SITES};
+use serde_json::json;
+use spalla_broker::client::Version;
+use spalla_tests::{Device, Mesh, mesh::config_folder, until};
+use std::time::Duration;
+
+const BADGE_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: badge, version: '1.0.0' }
+schedule: { on: { one: { with: { type: spalla.device.badge } } } }
+do:
+  - note: { set: { seen: true } }
+"#;
+
+#[tokio::test]
+async fn without_a_quorum_nothing_is_confirmed_and_reads_go_on() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    let profile = std::fs::read_to_string(config_folder().join("profiles/qr-reader.yaml")).expect("a profile");
+    for text in [&profile, NOTE_FLOW, BADGE_FLOW] {
+        let answer = mesh.nodes[1].api.apply(text).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let login = mesh.add_device(0, "badge", "qr-reader").await;
+    let device = Device::connect(&login, Version::V5).await;
+    device.say("badge", &json!({ "id": "first" })).await.expect("acknowledged");
+
+    mesh.nodes[1].kill();
+    mesh.nodes[2].kill();
+    let api = &mesh.nodes[0].api;
+    until("the gateway that is left says that it is stale", async || api.get("/status").await.is_stale().then_some(())).await;
+
+    // Writes are refused in time: 3 s are promised, the rest is for a busy machine.
+    let body = json!({ "flow": "it/note", "input": { "about": "alone" } });
+    let refused = tokio::time::timeout(Duration::from_secs(5), api.post("/instances", &body)).await.expect("an answer in time");
+    assert_eq!((refused.status, refused.code()), (503, "no-quorum"), "{}", refused.text);
+    let by_hand = mesh.nodes[0].cli(&["instance", "start", "it/note"]);
+    let told = String::from_utf8_lossy(&by_hand.stderr).into_owned();
+    assert!(!by_hand.status.success() && told.contains("no quorum") && told.lines().count() == 1, "{told}");
+    // Reads go on, and say so to programs, balancers and people.
+    assert_eq!(api.get("/flows").await.data().as_array().map(Vec::len), Some(2));
+    let ready = api.send(api.anonymous("GET", "/readyz")).await.expect("an answer");
+    assert_eq!((ready.status, ready.code()), (503, "no-quorum"));
+    let read = mesh.nodes[0].cli(&["flow", "list"]);
+    assert!(read.status.success() && String::from_utf8_lossy(&read.stderr).contains("may be old"));
+
+    // The device gets no PUBACK as long as nobody else has its event; its client sends it again by itself.
+    let told = tokio::spawn({
+        let client = device.client.clone();
+        let topic = login.event_topic("badge");
+        async move {
+            let message = spalla_broker::message::Message {
+                topic,
+                payload: json!({ "id": "second" }).to_string().into(),
+                qos: spalla_broker::message::Qos::AtLeastOnce,
+                ..Default::default()
+            };
+            client.publish(message).await
+        }
+    });
+    until("the event is turned away twice", async || (api.metric("spalla_events_not_now_total").await >= 2).then_some(())).await;
+    assert!(!told.is_finished(), "acknowledged without a quorum");
+    assert_eq!(api.get("/status").await.data()["instances"]["started"], 1);
+
+    mesh.nodes[1].start();
+    mesh.nodes[2].start();
+    told.await.expect("the client lives").expect("acknowledged once there is a quorum again");
+    mesh.agreed().await;
+    for node in &mesh.nodes {
+        let trail = node.api.get("/audit?limit=500&action=event.received").await;
+        let seen = trail.text.matches("\"second\"").count();
+        assert_eq!(seen, 1, "audited at {} once: {}", node.site, trail.text);
+        assert_eq!(node.api.get("/status").await.data()["instances"]["started"], 2, "one instance per event at {}", node.site);
+    }
+}

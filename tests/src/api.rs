@@ -1,0 +1,96 @@
+//! The API of one gateway, as any program calls it.
+
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use std::sync::Once;
+use std::time::Duration;
+
+/// Longer than the 3 s in which a write is answered, so that a hanging API shows as such.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub struct Api {
+    pub base: String,
+    pub token: String,
+    http: reqwest::Client,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+    /// Null where the text is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn data(&self) -> &Value {
+        &self.body["data"]
+    }
+    /// `error.code`, or nothing.
+    pub fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or_default()
+    }
+    pub fn message(&self) -> &str {
+        self.body["error"]["message"].as_str().unwrap_or_default()
+    }
+    pub fn is_stale(&self) -> bool {
+        self.body["freshness"]["stale"] == true
+    }
+}
+
+impl Api {
+    pub fn new(base: impl Into<String>, token: impl Into<String>) -> Self {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().expect("an HTTP client");
+        Self { base: base.into(), token: token.into(), http }
+    }
+
+    /// A request to `path`, which begins with `/`, with the token. For what the methods below do not do.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = method.parse().expect("an HTTP method");
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    /// The same without the token.
+    pub fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(method.parse().expect("an HTTP method"), format!("{}{path}", self.base))
+    }
+
+    /// Nothing where nobody answers.
+    pub async fn send(&self, request: RequestBuilder) -> Option<Answer> {
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        let text = response.text().await.ok()?;
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Some(Answer { status, text, body })
+    }
+
+    /// `path` counts from `/api/v1`.
+    pub async fn try_get(&self, path: &str) -> Option<Answer> {
+        self.send(self.request("GET", &format!("/api/v1{path}"))).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.try_get(path).await.unwrap_or_else(|| panic!("nobody answers GET {path} at {}", self.base))
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = self.request("POST", &format!("/api/v1{path}")).json(body);
+        self.send(request).await.unwrap_or_else(|| panic!("nobody answers POST {path} at {}", self.base))
+    }
+
+    pub async fn apply(&self, yaml: &str) -> Answer {
+        let request = self.request("POST", "/api/v1/apply").body(yaml.to_owned());
+        self.send(request).await.unwrap_or_else(|| panic!("nobody answers an apply at {}", self.base))
+    }
+
+    /// A number of `/metrics`; 0 where it is not there.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let answer = self.send(self.anonymous("GET", "/metrics")).await.expect("metrics");
+        let line = answer.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+}

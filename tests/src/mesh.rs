@@ -1,0 +1,112 @@
+//! A mesh from what `spalla init` writes, in a folder of its own.
+
+use crate::api::Api;
+use crate::device::Login;
+use crate::node::Node;
+use crate::ports;
+use crate::wait::until;
+use serde_json::{Value, json};
+use spalla::cli::init::{BasePorts, InitOptions, SiteSpec, init};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub struct Mesh {
+    pub nodes: Vec<Node>,
+    pub folder: TempDir,
+}
+
+impl Mesh {
+    /// Writes the folders of `sites`, one gateway each on loopback, and starts nothing. `program` is the gateway's.
+    pub fn init(program: &str, sites: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("spalla-it-").tempdir().expect("a folder");
+        let count = u16::try_from(sites.len()).expect("a few sites");
+        let first = ports::free_block(count * 3);
+        let made = init(&InitOptions {
+            folder: folder.path().join("mesh"),
+            sites: sites.iter().map(|site| SiteSpec { name: (*site).into(), host: "127.0.0.1".into() }).collect(),
+            organisation: "example".into(),
+            mesh: "campus".into(),
+            ports: BasePorts { devices: first, mesh: first + count, api: first + 2 * count },
+            cloud_url: None,
+        })
+        .expect("init writes its files");
+        let nodes = made
+            .sites
+            .into_iter()
+            .map(|site| {
+                let token = std::fs::read_to_string(&site.token_file).expect("a token").trim().to_owned();
+                let api = Api::new(site.api_url, token);
+                Node::new(Path::new(program), site.node.0, site.site.as_str(), site.config, site.devices_port, api)
+            })
+            .collect();
+        Self { nodes, folder }
+    }
+
+    /// The same, started, and all gateways hear of a leader.
+    pub async fn start(program: &str, sites: &[&str]) -> Self {
+        let mut mesh = Self::init(program, sites);
+        mesh.start_all();
+        mesh.ready().await;
+        mesh
+    }
+
+    pub fn start_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::start);
+    }
+
+    pub fn kill_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::kill);
+    }
+
+    pub async fn ready(&self) {
+        for node in &self.nodes {
+            node.ready().await;
+        }
+    }
+
+    /// Place of the gateway that says that it leads.
+    pub async fn leader(&self) -> usize {
+        until("a gateway leads", async || {
+            for (place, node) in self.nodes.iter().enumerate() {
+                if node.api.try_get("/status").await.is_some_and(|answer| answer.data()["role"] == "leader") {
+                    return Some(place);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Waits until all gateways have applied the same entries and everything of them is in their histories; gives back the
+    /// digest that they have in common.
+    pub async fn agreed(&self) -> Value {
+        until("equal state and audit at all gateways", async || {
+            let mut first = None;
+            for node in &self.nodes {
+                let digest = node.api.try_get("/state/digest").await?.data().clone();
+                let stored = node.api.try_get("/audit/verify").await?.data().clone();
+                let whole = stored["result"] == "verified" && stored["head"] == digest["audit_head"];
+                if !whole || digest != *first.get_or_insert(digest.clone()) {
+                    return None;
+                }
+            }
+            first
+        })
+        .await
+    }
+
+    /// Declares a profile and a device of it at the first gateway's site, and gives back how the device logs in.
+    pub async fn add_device(&self, place: usize, name: &str, profile: &str) -> Login {
+        let node = &self.nodes[place];
+        let id = format!("{}/{name}", node.site);
+        let added = node.api.post("/devices", &json!({ "id": id, "profile": profile })).await;
+        assert_eq!(added.status, 200, "{}", added.text);
+        let password = added.data()["password"].as_str().expect("a password").to_owned();
+        Login { id, password, port: node.devices_port }
+    }
+}
+
+/// The folder `config/` of the repository.
+pub fn config_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
+}

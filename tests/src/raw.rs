@@ -1,0 +1,112 @@
+//! MQTT by hand: the exact bytes that go over the wire, also those that no library would send.
+
+use crate::device::Login;
+use crate::wait::LONG;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub struct Raw(TcpStream);
+
+impl Raw {
+    pub async fn open(port: u16) -> Self {
+        Self(TcpStream::connect(("127.0.0.1", port)).await.expect("the port is open"))
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        // The other side may have hung up already; what it said before that is read next.
+        self.0.write_all(bytes).await.ok();
+    }
+
+    /// The next packet, its first byte and its body; nothing at the end of the connection.
+    pub async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let read = async {
+            let kind = self.0.read_u8().await.ok()?;
+            let (mut len, mut shift) = (0usize, 0);
+            loop {
+                let byte = self.0.read_u8().await.ok()?;
+                len |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 || shift > 21 {
+                    break;
+                }
+            }
+            let mut body = vec![0; len];
+            self.0.read_exact(&mut body).await.ok()?;
+            Some((kind, body))
+        };
+        tokio::time::timeout(LONG, read).await.expect("a packet or the end of the connection, in time")
+    }
+
+    /// Logs in and gives back the CONNACK's code: of MQTT 3.1.1 for `level` 4, of MQTT 5 for 5. Nothing: hung up without a word.
+    pub async fn login(&mut self, level: u8, login: &Login, clean: bool) -> Option<u8> {
+        self.send(&connect(level, &login.client_id(), &login.id, &login.password, clean)).await;
+        let (kind, body) = self.packet().await?;
+        assert_eq!(kind, 0x20, "a CONNACK");
+        body.get(1).copied()
+    }
+
+    /// Subscribes at QoS 1, MQTT 3.1.1; the code that was granted.
+    pub async fn subscribe_v4(&mut self, filter: &str) -> u8 {
+        let mut body = vec![0, 9];
+        body.extend(text(filter));
+        body.push(1);
+        self.send(&packet(0x82, &body)).await;
+        let (kind, body) = self.packet().await.expect("a SUBACK");
+        assert_eq!(kind, 0x90, "a SUBACK");
+        body.last().copied().expect("a code")
+    }
+
+    /// PUBLISH, MQTT 3.1.1, QoS 1.
+    pub async fn publish_v4(&mut self, topic: &str, packet_id: u8, payload: &[u8]) {
+        let mut body = text(topic);
+        body.extend([0, packet_id]);
+        body.extend(payload);
+        self.send(&packet(0x32, &body)).await;
+    }
+
+    /// Everything sent so far has been looked at when this comes back; packets on the way are given back.
+    pub async fn ping(&mut self) -> Vec<(u8, Vec<u8>)> {
+        self.send(&[0xC0, 0]).await;
+        let mut before = Vec::new();
+        loop {
+            match self.packet().await {
+                Some((0xD0, _)) => return before,
+                Some(packet) => before.push(packet),
+                None => panic!("the connection ended before the PINGRESP"),
+            }
+        }
+    }
+}
+
+pub fn connect(level: u8, client_id: &str, username: &str, password: &str, clean: bool) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([level, 0xC0 | u8::from(clean) << 1, 0, 60]);
+    if level == 5 {
+        // Session expiry 3600 s, so that a session that is not clean outlives its connection as in 3.1.1.
+        body.extend([5, 0x11, 0, 0, 0x0E, 0x10]);
+    }
+    for part in [client_id, username, password] {
+        body.extend(text(part));
+    }
+    packet(0x10, &body)
+}
+
+pub fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind];
+    let mut len = body.len();
+    loop {
+        let low = (len % 128) as u8;
+        len /= 128;
+        out.push(if len > 0 { low | 0x80 } else { low });
+        if len == 0 {
+            break;
+        }
+    }
+    out.extend(body);
+    out
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let len = u16::try_from(text.len()).expect("short");
+    [&len.to_be_bytes()[..], text.as_bytes()].concat()
+}
