@@ -2,7 +2,7 @@
 
 use crate::consensus::ProposeError;
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use spalla_shared::engine::Rejection;
@@ -68,6 +68,39 @@ impl IntoResponse for ApiError {
         }
         (self.status, Json(json!({ "error": error }))).into_response()
     }
+}
+
+/// Text of a refusal by the framework that is passed on.
+const REFUSAL_LEN_MAX: usize = 16 * 1024;
+
+/// What the framework refuses by itself (a body that is no JSON, too large, a wrong method) comes as bare text: it gets the
+/// shape of every other error.
+pub async fn in_shape(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, REFUSAL_LEN_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let (status, code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (status, "too-large", format!("the body is too large: at most {} bytes; split it", super::BODY_SIZE_MAX))
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (status, "method-not-allowed", "this path does not take that method; /api/v1/openapi.json says which".into())
+        }
+        // Here a wrong field is a mistake like any other.
+        StatusCode::UNPROCESSABLE_ENTITY => (StatusCode::BAD_REQUEST, "invalid", text.into_owned()),
+        _ if status.is_client_error() => (status, "invalid", text.into_owned()),
+        _ => (status, "internal", text.into_owned()),
+    };
+    let mut shaped = ApiError::new(status, code, message).into_response();
+    if let Some(allow) = parts.headers.get(header::ALLOW) {
+        shaped.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    shaped
 }
 
 pub async fn no_such_path(uri: Uri) -> ApiError {

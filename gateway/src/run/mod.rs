@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use spalla_broker::rpc::Tls;
 use spalla_broker::server::{Broker, BrokerConfig};
 use spalla_shared::id::GroupId;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,8 +34,10 @@ pub fn run(path: &Path) -> Result<ExitCode> {
     lives::end_with_parent()?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SPALLA_LOG")
         .or_else(|_| tracing_subscriber::EnvFilter::try_from_default_env())
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,raft_engine=warn,openraft=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,raft_engine=warn,openraft=warn,rumqttd=warn"));
+    // Colours are for a terminal: in a log file they are noise.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let config = Config::load(path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_stack_size(STACK_SIZE).enable_all().build()?;
     let outcome = runtime.block_on(serve(Arc::new(config)));
