@@ -96,6 +96,8 @@ enum FlowCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// What flows may call; with a name its schemas.
+    Functions { name: Option<String> },
 }
 
 #[derive(clap::Subcommand)]

@@ -22,6 +22,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Init(args) => return init(args, json),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
+        Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
     }
