@@ -69,11 +69,15 @@ pub fn functions(name: Option<&str>, json: bool) -> Result<ExitCode> {
     use spalla_shared::flow::catalog;
     let Some(name) = name else {
         if json {
-            let all: Vec<_> = catalog::functions().iter().map(|function| json!({ "name": function.name, "version": function.version, "title": function.title })).collect();
+            let all: Vec<_> = catalog::functions()
+                .iter()
+                .map(|function| json!({ "name": function.name, "version": function.version, "title": function.title }))
+                .collect();
             output::json(&json!(all));
             return Ok(ExitCode::SUCCESS);
         }
-        let rows: Vec<Vec<String>> = catalog::functions().iter().map(|function| vec![function.full_name(), function.title.clone()]).collect();
+        let rows: Vec<Vec<String>> =
+            catalog::functions().iter().map(|function| vec![function.full_name(), function.title.clone()]).collect();
         output::table(&["FUNCTION", "WHAT IT DOES"], &rows, "no functions");
         return Ok(ExitCode::SUCCESS);
     };
@@ -81,6 +85,8 @@ pub fn functions(name: Option<&str>, json: bool) -> Result<ExitCode> {
         Some(hint) => anyhow::anyhow!("{unknown}; {hint}"),
         None => anyhow::anyhow!("{unknown}"),
     })?;
-    output::json(&json!({ "name": function.name, "version": function.version, "title": function.title, "with": function.with_schema, "output": function.output_schema }));
+    output::json(
+        &json!({ "name": function.name, "version": function.version, "title": function.title, "with": function.with_schema, "output": function.output_schema }),
+    );
     Ok(ExitCode::SUCCESS)
 }
