@@ -1,11 +1,24 @@
 //! What the command line prints: tables for people, JSON for scripts.
 
 use serde_json::Value;
+use std::io::Write;
+
+/// `println!` for the command line: a reader that has gone (`| head`) ends it quietly.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+}
+pub(crate) use outln;
+
+pub fn line(text: std::fmt::Arguments) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// A table with aligned columns; nothing but the header for no rows is of use to nobody, so `empty` is said instead.
 pub fn table(header: &[&str], rows: &[Vec<String>], empty: &str) {
     if rows.is_empty() {
-        println!("{empty}");
+        outln!("{empty}");
         return;
     }
     let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
@@ -20,7 +33,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>], empty: &str) {
             out.push_str(cell);
             out.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
         }
-        println!("{}", out.trim_end());
+        outln!("{}", out.trim_end());
     };
     line(header.to_vec());
     for row in rows {
@@ -38,7 +51,7 @@ pub fn cell(value: &Value) -> String {
 }
 
 pub fn json(value: &Value) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    outln!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Says on stderr when what was read may be old.

@@ -1,7 +1,7 @@
 //! `spalla apply -f PATH…`: all files as one command, all or none.
 
 use super::super::client::Client;
-use super::super::output;
+use super::super::output::{self, outln};
 use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -34,11 +34,11 @@ pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool
     let changed: Vec<&str> = body["data"]["changed"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
     let declared = body["data"]["declared"].as_array().map_or(0, Vec::len);
     if dry_run {
-        println!("{declared} resources are in order; nothing was applied (--dry-run)");
+        outln!("{declared} resources are in order; nothing was applied (--dry-run)");
     } else {
-        println!("{declared} resources declared, {} changed", changed.len());
+        outln!("{declared} resources declared, {} changed", changed.len());
         for name in changed {
-            println!("  {name}");
+            outln!("  {name}");
         }
     }
     Ok(ExitCode::SUCCESS)

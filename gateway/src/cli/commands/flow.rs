@@ -1,7 +1,7 @@
 //! `spalla flow list|check`.
 
 use super::super::client::Client;
-use super::super::output::{self, cell};
+use super::super::output::{self, cell, outln};
 use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub fn check(files: &[PathBuf], json: bool) -> Result<ExitCode> {
                 invalid = true;
                 all.push(json!({ "file": name, "ok": false, "error": error.to_string() }));
                 if !json {
-                    println!("{name}: {error}");
+                    outln!("{name}: {error}");
                 }
                 continue;
             }
@@ -50,10 +50,10 @@ pub fn check(files: &[PathBuf], json: bool) -> Result<ExitCode> {
         invalid |= !ok;
         if !json {
             for diagnostic in &diagnostics {
-                println!("{name}:{diagnostic}");
+                outln!("{name}:{diagnostic}");
             }
             if ok {
-                println!("{name}: ok");
+                outln!("{name}: ok");
             }
         }
         all.push(json!({ "file": name, "ok": ok, "diagnostics": diagnostics }));

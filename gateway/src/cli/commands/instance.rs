@@ -2,7 +2,7 @@
 
 use super::super::InstanceCommand;
 use super::super::client::Client;
-use super::super::output::{self, cell};
+use super::super::output::{self, cell, outln};
 use super::json_argument;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
             if json {
                 output::json(&answer["data"]);
             } else {
-                println!("{}", cell(&answer["data"]["instance"]));
+                outln!("{}", cell(&answer["data"]["instance"]));
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -34,7 +34,7 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
     if json {
         output::json(&answer["data"]);
     } else {
-        println!("{done}");
+        outln!("{done}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -71,25 +71,25 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let instance = &body["data"];
-    println!("{}  {}  {}", cell(&instance["id"]), cell(&instance["flow"]), cell(&instance["status"]));
-    println!("started {}  key {}", cell(&instance["started_at"]), cell(&instance["business_key"]));
+    outln!("{}  {}  {}", cell(&instance["id"]), cell(&instance["flow"]), cell(&instance["status"]));
+    outln!("started {}  key {}", cell(&instance["started_at"]), cell(&instance["business_key"]));
     if instance["incident"].is_object() {
-        println!("incident at {}: {}", cell(&instance["incident"]["task"]), cell(&instance["incident"]["problem"]["detail"]));
-        println!("  mend it, then: spalla instance retry {id}   (or skip, cancel)");
+        outln!("incident at {}: {}", cell(&instance["incident"]["task"]), cell(&instance["incident"]["problem"]["detail"]));
+        outln!("  mend it, then: spalla instance retry {id}   (or skip, cancel)");
     }
     for position in instance["positions"].as_array().into_iter().flatten() {
-        println!("at {}  waits for {}  since {}", cell(&position["reference"]), cell(&position["waits_for"]), cell(&position["since"]));
+        outln!("at {}  waits for {}  since {}", cell(&position["reference"]), cell(&position["waits_for"]), cell(&position["since"]));
     }
-    println!("input   {}", instance["input"]);
+    outln!("input   {}", instance["input"]);
     if !instance["context"].is_null() {
-        println!("context {}", instance["context"]);
+        outln!("context {}", instance["context"]);
     }
     if !instance["output"].is_null() {
-        println!("output  {}", instance["output"]);
+        outln!("output  {}", instance["output"]);
     }
     for line in instance["trace"].as_array().into_iter().flatten() {
         let depth = line["reference"].as_str().map_or(0, |reference| reference.matches("/do/").count());
-        println!(
+        outln!(
             "{}  {}{:<10} {}  {}",
             cell(&line["at"]),
             "  ".repeat(depth),

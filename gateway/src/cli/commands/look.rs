@@ -1,7 +1,7 @@
 //! Commands that only look: status, devices, audit, mesh.
 
 use super::super::client::Client;
-use super::super::output::{self, cell};
+use super::super::output::{self, cell, outln};
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let data = &body["data"];
-    println!(
+    outln!(
         "gateway {} at {} ({}), mesh {}/{}, version {}, up {} s",
         cell(&data["node"]),
         cell(&data["site"]),
@@ -25,9 +25,9 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         cell(&data["version"]),
         data["uptime_s"]
     );
-    println!("leader {}  term {}  applied {}", cell(&data["leader"]), data["term"], data["applied"]);
+    outln!("leader {}  term {}  applied {}", cell(&data["leader"]), data["term"], data["applied"]);
     let instances = &data["instances"];
-    println!(
+    outln!(
         "instances {} running, {} with incident; {} started, {} completed, {} faulted, {} cancelled",
         instances["running"],
         instances["incidents"],
@@ -36,11 +36,14 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         instances["faulted"],
         instances["cancelled"]
     );
-    println!(
+    outln!(
         "devices {} online of {}; {} open work items; {} open effects",
-        data["devices"]["online"], data["devices"]["known"], data["work_items_open"], data["effects_open"]
+        data["devices"]["online"],
+        data["devices"]["known"],
+        data["work_items_open"],
+        data["effects_open"]
     );
-    println!(
+    outln!(
         "cloud: {} waiting, acknowledged {} of {}, speaker {}",
         data["outbox"]["backlog"],
         data["outbox"]["acknowledged_seq"],
@@ -76,9 +79,9 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
         output::json(data);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("device    {}", cell(&data["id"]));
-    println!("user name {}", cell(&data["username"]));
-    println!("password  {}   (shown this once)", cell(&data["password"]));
+    outln!("device    {}", cell(&data["id"]));
+    outln!("user name {}", cell(&data["username"]));
+    outln!("password  {}   (shown this once)", cell(&data["password"]));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,9 +127,9 @@ fn verified(data: &Value, json: bool) -> Result<ExitCode> {
     if json {
         output::json(data);
     } else if whole {
-        println!("the audit chain is whole: {} links, head {}", data["count"], cell(&data["head"]));
+        outln!("the audit chain is whole: {} links, head {}", data["count"], cell(&data["head"]));
     } else {
-        println!("the audit chain is BROKEN at link {}: {}", data["seq"], cell(&data["why"]));
+        outln!("the audit chain is BROKEN at link {}: {}", data["seq"], cell(&data["why"]));
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -139,7 +142,7 @@ pub async fn mesh(client: &Client, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let data = &body["data"];
-    println!("group {}  leader {}  term {}", cell(&data["group"]), cell(&data["leader"]), data["term"]);
+    outln!("group {}  leader {}  term {}", cell(&data["group"]), cell(&data["leader"]), data["term"]);
     let rows: Vec<Vec<String>> = data["members"]
         .as_array()
         .into_iter()

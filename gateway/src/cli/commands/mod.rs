@@ -8,6 +8,7 @@ mod task;
 
 use super::client::Client;
 use super::{AuditCommand, Cli, Command, DeviceCommand, FlowCommand, InitArgs, MeshCommand};
+use crate::cli::output::outln;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::process::ExitCode;
@@ -81,10 +82,10 @@ fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for site in &report.sites {
-        println!("{}: gateway {}, devices on port {}, API {}", site.site, site.node, site.devices_port, site.api_url);
-        println!("  spalla run --config {}", site.config.display());
+        outln!("{}: gateway {}, devices on port {}, API {}", site.site, site.node, site.devices_port, site.api_url);
+        outln!("  spalla run --config {}", site.config.display());
     }
-    println!("Copy each site's folder to its machine. Keep {} away from the gateways.", report.authority.display());
+    outln!("Copy each site's folder to its machine. Keep {} away from the gateways.", report.authority.display());
     Ok(ExitCode::SUCCESS)
 }
 

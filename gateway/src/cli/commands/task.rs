@@ -2,7 +2,7 @@
 
 use super::super::TaskCommand;
 use super::super::client::Client;
-use super::super::output::{self, cell};
+use super::super::output::{self, cell, outln};
 use super::json_argument;
 use anyhow::Result;
 use serde_json::json;
@@ -52,7 +52,7 @@ pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Resu
             if json {
                 output::json(&answer["data"]);
             } else {
-                println!("{}", if answer["data"]["duplicate"] == true { "was completed before" } else { "completed" });
+                outln!("{}", if answer["data"]["duplicate"] == true { "was completed before" } else { "completed" });
             }
         }
     }
