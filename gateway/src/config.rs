@@ -58,6 +58,12 @@ pub struct Peers {
     pub ca: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Log entries between two snapshots, 100 to 1000000.
+    #[serde(default)]
+    pub snapshot_every: Option<u64>,
+    /// Log entries kept behind a snapshot, 100 to 1000000: a gateway that missed more is sent the snapshot.
+    #[serde(default)]
+    pub snapshot_keep: Option<u64>,
     pub gateways: Vec<Gateway>,
 }
 

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub const GATEWAYS_MAX: usize = 64;
 /// Shorter tokens can be guessed.
 const TOKEN_LEN_MIN: usize = 32;
+/// Fewer entries and a gateway writes snapshots all the time; more and a restart replays for minutes.
+const SNAPSHOT_ENTRIES: std::ops::RangeInclusive<u64> = 100..=1_000_000;
 
 /// One mistake in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +129,15 @@ impl Found {
                 "make both the same",
             ),
             Some(_) => {}
+        }
+        let snapshots = [("peers.snapshot_every", config.peers.snapshot_every), ("peers.snapshot_keep", config.peers.snapshot_keep)];
+        for (place, entries) in snapshots {
+            if let Some(entries) = entries
+                && !SNAPSHOT_ENTRIES.contains(&entries)
+            {
+                let (min, max) = (SNAPSHOT_ENTRIES.start(), SNAPSHOT_ENTRIES.end());
+                self.add(place, format!("{entries} entries"), format!("give {min} to {max}, or leave it out"));
+            }
         }
         let (mut nodes, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for (at, gateway) in gateways.iter().enumerate() {

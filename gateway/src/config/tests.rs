@@ -38,6 +38,8 @@ fn every_mistake_is_told_with_its_place() {
         // The other gateway's certificate does not belong to this key.
         ("peers.certificate", |c| c.peers.certificate = c.peers.certificate.join("../../../plant/tls/node.pem")),
         ("peers.listen", |c| c.peers.listen = c.devices.listen),
+        ("peers.snapshot_every", |c| c.peers.snapshot_every = Some(3)),
+        ("peers.snapshot_keep", |c| c.peers.snapshot_keep = Some(2_000_000)),
         ("api.listen", |c| c.api.listen = "0.0.0.0:8080".parse().expect("address")),
         ("api.tls", |c| c.api.tls = Some(Tls { certificate: c.peers.ca.clone(), key: c.peers.key.clone() })),
         ("api.token_file", |c| c.api.token_file = "/dev/null".into()),

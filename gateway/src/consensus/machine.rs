@@ -185,6 +185,8 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (tell, told) = oneshot::channel();
         let build = move || {
             let index = index_of(&meta);
+            // The records of all entries up to here were taken, but the newest entries may have had none.
+            sink.take(&group, index, Vec::new());
             // Behind a snapshot the log may be purged: what history derives from it must be safe first.
             let result = sink.flush(&group, index).map_err(|reason| format!("history cannot be made durable: {reason}")).and_then(|()| {
                 let image = SnapshotImage::new(&codec::encode(&meta), &codec::encode(&state));
@@ -263,6 +265,8 @@ impl Applier {
             return Err(format!("it is of group `{}`, not `{}`", state.group, self.group));
         }
         state.rebuild_plans()?;
+        // Before anyone sees the state, and so before any record of what comes next.
+        self.sink.carried(&self.group, index_of(meta), &state.audit);
         let mut position = self.view.position.lock();
         *self.view.state.write() = state;
         *position = Position { last: meta.last_log_id, membership: meta.last_membership.clone() };

@@ -11,6 +11,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use spalla_broker::rpc::Tls;
+use spalla_shared::engine::audit::AuditChain;
 use spalla_shared::engine::record::RecordBody;
 use spalla_shared::engine::state::Node;
 use spalla_shared::engine::{Accepted, Applied, Command, Entry, Record, State};
@@ -55,7 +56,15 @@ impl RecordSink for Sink {
     fn take(&self, _group: &GroupId, index: u64, records: Vec<Record>) {
         self.taken.lock().insert(index, records.len());
     }
+    fn carried(&self, _group: &GroupId, index: u64, _audit: &AuditChain) {
+        self.taken.lock().insert(index, 0);
+    }
     fn flush(&self, _group: &GroupId, index: u64) -> Result<(), String> {
+        // As history does: it vouches for nothing that it was not told of.
+        let taken = self.taken.lock().last_key_value().map_or(0, |(newest, _)| *newest);
+        if taken < index {
+            return Err(format!("entry {index} was never taken"));
+        }
         *self.flushed.lock() = index;
         Ok(())
     }

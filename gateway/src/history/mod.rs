@@ -7,23 +7,27 @@
 //! Nothing here is ever changed by a reader. A disk that cannot be written stops the gateway; no record is dropped.
 
 mod backfill;
+mod gap;
 mod reader;
 mod rows;
 mod schema;
 mod verify;
 mod writer;
 
+pub use gap::Gap;
 pub use reader::Reader;
-pub use rows::{AuditFilter, AuditRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
+pub use rows::{AuditFilter, AuditRow, GapPage, GapRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
 pub use verify::{Verification, verify_audit};
 
 use crate::consensus::RecordSink;
 use parking_lot::Mutex;
 use spalla_shared::engine::Record;
+use spalla_shared::engine::audit::AuditChain;
 use spalla_shared::id::GroupId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::watch;
 use writer::{Job, Writer};
 
 /// The file in the data folder.
@@ -56,6 +60,7 @@ pub struct History {
 struct Inner {
     path: PathBuf,
     jobs: SyncSender<Job>,
+    carried: watch::Receiver<u64>,
     /// Why the writer stopped, once it has.
     failure: Arc<Mutex<Option<String>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -69,29 +74,44 @@ impl History {
         let applied = schema::applied(&connection).map_err(|error| HistoryError::File { path: path.clone(), error })?;
         let failure = Arc::new(Mutex::new(None));
         let (jobs, taken) = sync_channel(QUEUE_LEN_MAX);
-        let writer = Writer::new(connection, applied, taken, failure.clone(), on_failure, path.display().to_string());
+        let (told, carried) = watch::channel(0);
+        let writer = Writer::new(connection, applied, taken, failure.clone(), on_failure, told, path.display().to_string());
         let thread = std::thread::Builder::new()
             .name("history".into())
             .spawn(move || writer.run())
             .map_err(|error| HistoryError::Stopped(format!("no thread for it: {error}")))?;
-        Ok(Self { inner: Arc::new(Inner { path, jobs, failure, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self { inner: Arc::new(Inner { path, jobs, carried, failure, thread: Mutex::new(Some(thread)) }) })
     }
 
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Puts in audit links that this gateway lacks because a snapshot carried it over them (`Reader::missing` names them). They are
-    /// taken only where they join up with the links that are here, so another gateway can bring nothing false.
-    /// Blocks until it is done; gives how many were new. Call off the async threads.
+    /// Puts in audit links that this gateway lacks because a snapshot carried it over them (`Reader::gap` names them), neighbours in
+    /// ascending order that end with the last missing one. They are taken only where the hash chain joins up, so another gateway
+    /// can bring nothing false. Blocks until it is done; gives how many were new. Call off the async threads.
     pub fn backfill(&self, group: &GroupId, links: Vec<AuditRow>) -> Result<usize, HistoryError> {
+        self.fill(|answer| Job::Links { group: group.clone(), links, answer })
+    }
+
+    /// Puts in traces and instances of the gap that ends with entry `to_index`; a page without `next` is its last. Blocks.
+    pub fn backfill_rows(&self, group: &GroupId, to_index: u64, page: GapPage) -> Result<usize, HistoryError> {
+        self.fill(|answer| Job::Rows { group: group.clone(), to_index, page, answer })
+    }
+
+    fn fill(&self, job: impl FnOnce(SyncSender<Result<usize, String>>) -> Job) -> Result<usize, HistoryError> {
         let (answer, answered) = sync_channel(1);
-        let sent = self.inner.jobs.send(Job::Backfill { group: group.clone(), links, answer });
+        let sent = self.inner.jobs.send(job(answer));
         let stopped = || HistoryError::Stopped(self.inner.failure.lock().clone().unwrap_or_else(|| "the history thread has ended".into()));
         match sent.ok().and_then(|()| answered.recv().ok()) {
             Some(outcome) => outcome.map_err(HistoryError::Content),
             None => Err(stopped()),
         }
+    }
+
+    /// Changes when a snapshot carried this gateway over entries: then there may be a gap to fill.
+    pub fn carried_over(&self) -> watch::Receiver<u64> {
+        self.inner.carried.clone()
     }
 
     /// Reads see what is committed: a few milliseconds behind what was taken.
@@ -104,6 +124,11 @@ impl RecordSink for History {
     fn take(&self, group: &GroupId, index: u64, records: Vec<Record>) {
         // After a failure nothing is taken: the log keeps it all, for `flush` fails too.
         let _ = self.inner.jobs.send(Job::Take { group: group.clone(), index, records });
+    }
+
+    fn carried(&self, group: &GroupId, index: u64, audit: &AuditChain) {
+        // After a failure the gap is noted at the next start, from the snapshot's file.
+        let _ = self.inner.jobs.send(Job::Carried { group: group.clone(), index, audit: audit.clone() });
     }
 
     fn flush(&self, group: &GroupId, index: u64) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Questions to the file, on connections that cannot write, off the async threads.
 
-use super::rows::{AuditFilter, AuditRow, InstanceFilter, InstanceRow, Page, TaskRow, page_len};
+use super::gap::{self, Gap};
+use super::rows::{AuditFilter, AuditRow, GapPage, InstanceFilter, InstanceRow, Page, TaskRow, page_len};
 use super::schema::{self, signed, unsigned};
 use super::verify::{self, Verification};
 use super::{HistoryError, backfill, rows};
@@ -16,6 +17,9 @@ use tokio::sync::Semaphore;
 
 /// Questions answered at once; more wait. Each holds a connection and a blocking thread.
 const CONNECTIONS_MAX: usize = 4;
+/// Audit links that go to another gateway at once, and JSON bytes after which a page of them ends.
+const LINKS_MAX: u32 = 500;
+const LINKS_LEN_MAX: usize = 256 * 1024;
 
 #[derive(Clone)]
 pub struct Reader {
@@ -43,13 +47,7 @@ impl Reader {
     }
 
     pub async fn instance(&self, id: InstanceId) -> Result<Option<InstanceRow>, HistoryError> {
-        self.ask(move |connection| {
-            connection
-                .prepare_cached(&format!("SELECT {INSTANCE_COLUMNS} FROM instances WHERE id = ?1"))?
-                .query_row([id.as_str()], instance_row)
-                .optional()
-        })
-        .await
+        self.ask(move |connection| instance(connection, &id)).await
     }
 
     /// The trace of an instance, oldest first, behind `after` = (index, ordinal).
@@ -62,9 +60,36 @@ impl Reader {
         self.ask(move |connection| verify::verify(connection, &group)).await
     }
 
-    /// The first run of audit links that are not here though later ones are: `from..=to`. Another gateway has them.
-    pub async fn missing(&self, group: GroupId) -> Result<Option<(u64, u64)>, HistoryError> {
-        self.ask(move |connection| backfill::missing(connection, &group)).await
+    /// The oldest stretch whose records never came here. Another gateway has them. Cheap.
+    pub async fn gap(&self, group: GroupId) -> Result<Option<Gap>, HistoryError> {
+        self.ask(move |connection| gap::oldest(connection, &group)).await
+    }
+
+    /// Audit links before `before_seq` that another gateway lacks, in order, as many as one call between gateways may carry.
+    pub async fn links_before(&self, group: GroupId, before_seq: u64) -> Result<Vec<AuditRow>, HistoryError> {
+        let filter = AuditFilter { group: Some(group), before_seq: Some(before_seq), limit: LINKS_MAX, ..AuditFilter::default() };
+        let mut links = self.audit(filter).await?.rows;
+        let mut len = 0;
+        let fitting = links.iter().take_while(|link| {
+            let fits = len < LINKS_LEN_MAX;
+            len += link.data.to_json().len() + link.subject.len();
+            fits
+        });
+        let count = fitting.count();
+        links.truncate(count);
+        links.reverse();
+        Ok(links)
+    }
+
+    /// Traces and instances of the entries `from..=to`, which another gateway lacks, behind `after`. None: they are not whole here either.
+    pub async fn gap_page(&self, group: GroupId, from: u64, to: u64, after: (u64, u32)) -> Result<Option<GapPage>, HistoryError> {
+        self.ask(move |connection| {
+            if backfill::whole(connection, &group, from, to)? {
+                return backfill::page(connection, &group, (from, to), after).map(Some);
+            }
+            Ok(None)
+        })
+        .await
     }
 
     /// Index of the newest entry of `group` whose records can be read here.
@@ -137,6 +162,13 @@ fn audit(connection: &Connection, filter: &AuditFilter) -> rusqlite::Result<Page
     Ok(page(rows, limit, |row| row.seq))
 }
 
+pub fn instance(connection: &Connection, id: &InstanceId) -> rusqlite::Result<Option<InstanceRow>> {
+    connection
+        .prepare_cached(&format!("SELECT {INSTANCE_COLUMNS} FROM instances WHERE id = ?1"))?
+        .query_row([id.as_str()], instance_row)
+        .optional()
+}
+
 pub fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     Ok(AuditRow {
         group: GroupId::new(row.get::<_, String>(0)?),
@@ -159,6 +191,10 @@ fn instances(connection: &Connection, filter: &InstanceFilter) -> rusqlite::Resu
     let limit = page_len(filter.limit);
     let mut conditions = Where::default();
     conditions.and("status = ?", filter.status.clone());
+    if filter.ended {
+        conditions.text.push("ended_at IS NOT NULL");
+    }
+    conditions.and("instr(namespace || '/' || name || ':' || version, ?) > 0", filter.flow_part.clone());
     conditions.and("namespace = ?", filter.namespace.clone());
     conditions.and("name = ?", filter.name.clone());
     conditions.and("business_key = ?", filter.business_key.clone());
@@ -199,19 +235,21 @@ fn trace(connection: &Connection, id: &InstanceId, after: Option<(u64, u32)>, li
             "SELECT log_index, ordinal, at, reference, name, what, data FROM tasks
              WHERE instance = ?1 AND (log_index, ordinal) > (?2, ?3) ORDER BY log_index, ordinal LIMIT ?4",
         )?
-        .query_map(rusqlite::params![id.as_str(), signed(index), ordinal, limit + 1], |row| {
-            Ok(TaskRow {
-                index: unsigned(row.get(0)?),
-                ordinal: row.get(1)?,
-                at: Timestamp(row.get(2)?),
-                reference: row.get(3)?,
-                name: row.get(4)?,
-                what: row.get(5)?,
-                data: json(row, 6)?,
-            })
-        })?
+        .query_map(rusqlite::params![id.as_str(), signed(index), ordinal, limit + 1], task_row)?
         .collect::<Result<Vec<_>, _>>()?;
     Ok(page(rows, limit, |row| (row.index, row.ordinal)))
+}
+
+pub fn task_row(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
+    Ok(TaskRow {
+        index: unsigned(row.get(0)?),
+        ordinal: row.get(1)?,
+        at: Timestamp(row.get(2)?),
+        reference: row.get(3)?,
+        name: row.get(4)?,
+        what: row.get(5)?,
+        data: json(row, 6)?,
+    })
 }
 
 /// One row more than the limit was asked for: it tells whether there is a next page.

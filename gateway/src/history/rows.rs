@@ -55,6 +55,10 @@ pub struct AuditRow {
 pub struct InstanceFilter {
     /// `running`, `completed`, `faulted`, `cancelled`.
     pub status: Option<String>,
+    /// Only those that have ended.
+    pub ended: bool,
+    /// A part of `namespace/name:version`.
+    pub flow_part: Option<String>,
     pub namespace: Option<String>,
     /// Name of the flow.
     pub name: Option<String>,
@@ -92,6 +96,21 @@ pub struct TaskRow {
     pub name: String,
     pub what: String,
     pub data: Value,
+}
+
+/// A trace line with the instance that it is of, on its way to a gateway that lacks it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GapRow {
+    pub instance: InstanceId,
+    pub line: TaskRow,
+}
+
+/// Part of what fills a gap; `next` goes into the next question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GapPage {
+    pub rows: Vec<GapRow>,
+    pub instances: Vec<InstanceRow>,
+    pub next: Option<(u64, u32)>,
 }
 
 /// The limit that is really used.

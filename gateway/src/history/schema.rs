@@ -8,16 +8,27 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `PRAGMA user_version`: a build refuses a file that it does not know instead of guessing.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
 /// A reader may hold the file for so long while it is being checkpointed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+// `gaps`: entries that a snapshot carried this gateway over. Audit links are missing down from `seq`, whose hash is `hash`;
+// both move down while links come from another gateway.
 // Times are milliseconds since 1970, UTC. `data`, `input`, `output` and `problem` are canonical JSON.
 const TABLES: &str = "
 CREATE TABLE meta (
     grp TEXT PRIMARY KEY,
     applied_index INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE gaps (
+    grp TEXT NOT NULL,
+    from_index INTEGER NOT NULL,
+    to_index INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    rows_done INTEGER NOT NULL,
+    PRIMARY KEY (grp, to_index)
 ) WITHOUT ROWID;
 CREATE TABLE audit (
     grp TEXT NOT NULL,
@@ -64,7 +75,7 @@ CREATE TABLE tasks (
     PRIMARY KEY (grp, log_index, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX tasks_by_instance ON tasks (instance, log_index, ordinal);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 pub fn open_for_writing(path: &Path) -> Result<Connection, HistoryError> {

@@ -182,38 +182,87 @@ fn a_file_of_another_format_is_refused() {
 }
 
 #[tokio::test]
-async fn links_under_a_snapshot_come_from_another_gateway_and_only_true_ones() {
+async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_links() {
     let (whole, holey) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
     let (complete, caught_up) = (open(whole.path()), open(holey.path()));
+    let told = caught_up.carried_over();
     let mut chain = AuditChain::default();
-    for index in 1..=60 {
+    for index in 1..=50 {
         let records = records(&mut chain, index);
         complete.take(&mesh(), index, records.clone());
-        if !(21..=50).contains(&index) {
+        if index <= 17 {
             caught_up.take(&mesh(), index, records);
         }
     }
+    let end = chain.clone();
+    caught_up.carried(&mesh(), 50, &end);
+    caught_up.flush(&mesh(), 50).expect("flushes");
+    complete.flush(&mesh(), 50).expect("flushes");
+    let reader = caught_up.reader();
+    // Nothing behind it says that they are missing: the gap does.
+    let gap = Gap { from_index: 18, to_index: 50, audit: Some((18, 50)), rows_done: false };
+    assert_eq!(reader.gap(mesh()).await.expect("reads"), Some(gap));
+    assert!(told.has_changed().expect("lives"));
+    assert_eq!(complete.reader().gap(mesh()).await.expect("reads"), None);
+    for index in 51..=60 {
+        let records = records(&mut chain, index);
+        complete.take(&mesh(), index, records.clone());
+        caught_up.take(&mesh(), index, records);
+    }
     complete.flush(&mesh(), 60).expect("flushes");
     caught_up.flush(&mesh(), 60).expect("flushes");
-    assert!(matches!(caught_up.reader().verify(mesh()).await.expect("reads"), Verification::Broken { seq: 51, .. }));
-    assert_eq!(caught_up.reader().missing(mesh()).await.expect("reads"), Some((21, 50)));
-    assert_eq!(complete.reader().missing(mesh()).await.expect("reads"), None);
+    assert!(matches!(reader.verify(mesh()).await.expect("reads"), Verification::Broken { seq: 51, .. }));
 
-    // In pages from the hole's end, as it would be fetched.
+    // In pages from the gap's end, as they are fetched.
     let page = async |before| {
-        let filter = AuditFilter { before_seq: Some(before), limit: 12, ..AuditFilter::default() };
-        let mut rows = complete.reader().audit(filter).await.expect("reads").rows;
-        rows.reverse();
-        rows
+        let mut links = complete.reader().links_before(mesh(), before).await.expect("reads");
+        links.drain(..links.len() - 12);
+        links
     };
     let mut forged = page(51).await;
     forged[3].subject = "nobody".into();
     assert!(caught_up.backfill(&mesh(), forged).is_err());
     assert!(caught_up.backfill(&mesh(), page(40).await).is_err(), "it does not join up yet");
-    for (before, new) in [(51, 12), (39, 12), (27, 6), (27, 0)] {
+    for (before, new) in [(51, 12), (39, 12), (27, 9)] {
         assert_eq!(caught_up.backfill(&mesh(), page(before).await).expect("is true"), new, "before {before}");
     }
+    assert!(caught_up.backfill(&mesh(), page(27).await).is_err(), "nothing is missing any more");
     let verified = Verification::Verified { count: 60, head: chain.head.to_string() };
-    assert_eq!(caught_up.reader().verify(mesh()).await.expect("reads"), verified);
-    assert_eq!(caught_up.reader().missing(mesh()).await.expect("reads"), None);
+    assert_eq!(reader.verify(mesh()).await.expect("reads"), verified);
+
+    // A gateway with a gap of its own is no source; nor is one that has not come so far.
+    assert_eq!(reader.gap_page(mesh(), 40, 50, (0, 0)).await.expect("reads"), None);
+    assert_eq!(complete.reader().gap_page(mesh(), 40, 61, (0, 0)).await.expect("reads"), None);
+    let rows = complete.reader().gap_page(mesh(), 18, 50, (0, 0)).await.expect("reads").expect("is whole");
+    caught_up.backfill_rows(&mesh(), 50, rows.clone()).expect("taken");
+    assert_eq!(reader.gap(mesh()).await.expect("reads"), None, "it is filled");
+    assert_eq!(caught_up.backfill_rows(&mesh(), 50, rows).expect("taken again"), 0);
+    for id in 0..=5 {
+        let id = InstanceId::new(format!("i{id}"));
+        let (own, other) =
+            (reader.instance(id.clone()).await.expect("reads"), complete.reader().instance(id.clone()).await.expect("reads"));
+        assert_eq!(own, other);
+        let lines = async |reader: &Reader| reader.trace(id.clone(), None, 100).await.expect("reads").rows;
+        assert_eq!(lines(&reader).await, lines(&complete.reader()).await);
+    }
+}
+
+#[test]
+fn a_gap_is_known_after_a_restart_and_noted_once() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut chain = AuditChain::default();
+    let first = records(&mut chain, 1);
+    let history = open(folder.path());
+    history.take(&mesh(), 1, first);
+    records(&mut chain, 2);
+    history.carried(&mesh(), 2, &chain);
+    drop(history);
+    // The snapshot's file is loaded at each start.
+    let history = open(folder.path());
+    history.carried(&mesh(), 2, &chain);
+    history.take(&mesh(), 3, records(&mut chain, 3));
+    history.flush(&mesh(), 3).expect("flushes");
+    let connection = schema::open_for_reading(history.path()).expect("opens");
+    let gap = gap::oldest(&connection, &mesh()).expect("reads").expect("is there");
+    assert_eq!((gap.from_index, gap.to_index, gap.audit), (2, 2, Some((2, 2))));
 }

@@ -1,17 +1,19 @@
 //! The thread that writes: takes what waits, writes it in one transaction with the index that it reaches.
 //! On the first error it stops for good and says so; it never goes on with a hole.
 
-use super::rows::AuditRow;
+use super::rows::{AuditRow, GapPage};
 use super::schema::signed;
-use super::{OnFailure, backfill};
+use super::{OnFailure, backfill, gap};
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, params};
 use spalla_shared::engine::Record;
+use spalla_shared::engine::audit::AuditChain;
 use spalla_shared::engine::record::{InstanceStatus, RecordBody};
 use spalla_shared::id::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use tokio::sync::watch;
 
 /// Jobs in one transaction: it bounds both the delay before a reader sees them and what a rollback costs.
 const BATCH_LEN_MAX: usize = 512;
@@ -19,7 +21,9 @@ const BATCH_LEN_MAX: usize = 512;
 pub enum Job {
     Take { group: GroupId, index: u64, records: Vec<Record> },
     Flush { group: GroupId, index: u64, answer: SyncSender<Result<(), String>> },
-    Backfill { group: GroupId, links: Vec<AuditRow>, answer: SyncSender<Result<usize, String>> },
+    Carried { group: GroupId, index: u64, audit: AuditChain },
+    Links { group: GroupId, links: Vec<AuditRow>, answer: SyncSender<Result<usize, String>> },
+    Rows { group: GroupId, to_index: u64, page: GapPage, answer: SyncSender<Result<usize, String>> },
     Stop,
 }
 
@@ -29,6 +33,8 @@ pub struct Writer {
     jobs: Receiver<Job>,
     failure: Arc<Mutex<Option<String>>>,
     on_failure: Option<OnFailure>,
+    /// Counts snapshots that carried this gateway over entries.
+    carried: watch::Sender<u64>,
     file: String,
 }
 
@@ -39,9 +45,10 @@ impl Writer {
         jobs: Receiver<Job>,
         failure: Arc<Mutex<Option<String>>>,
         on_failure: OnFailure,
+        carried: watch::Sender<u64>,
         file: String,
     ) -> Self {
-        Self { connection, applied, jobs, failure, on_failure: Some(on_failure), file }
+        Self { connection, applied, jobs, failure, on_failure: Some(on_failure), carried, file }
     }
 
     pub fn run(mut self) {
@@ -63,7 +70,8 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
-        let (mut flushes, mut backfills) = (Vec::new(), Vec::new());
+        let (mut flushes, mut filled) = (Vec::new(), Vec::new());
+        let mut carried = false;
         let mut touched = BTreeSet::new();
         let transaction = self.connection.transaction().map_err(say)?;
         for job in batch {
@@ -81,13 +89,31 @@ impl Writer {
                     touched.insert(group);
                 }
                 Job::Flush { group, index, answer } => flushes.push((group, index, answer)),
-                Job::Backfill { group, links, answer } => backfills.push((group, links, answer)),
+                Job::Carried { group, index, audit } => {
+                    let applied = self.applied.entry(group.clone()).or_default();
+                    if index <= *applied {
+                        continue;
+                    }
+                    gap::note(&transaction, &group, (*applied + 1, index), &audit).map_err(say)?;
+                    *applied = index;
+                    carried = true;
+                    touched.insert(group);
+                }
+                Job::Links { group, links, answer } => {
+                    let taken = backfill::links(&transaction, &group, &links).map_err(say)?;
+                    gap::close_filled(&transaction, &group).map_err(say)?;
+                    filled.push((answer, taken));
+                }
+                Job::Rows { group, to_index, page, answer } => {
+                    let new = backfill::rows(&transaction, &group, &page).map_err(say)?;
+                    if page.next.is_none() {
+                        gap::rows_are_here(&transaction, &group, to_index).map_err(say)?;
+                        gap::close_filled(&transaction, &group).map_err(say)?;
+                    }
+                    filled.push((answer, Ok(new)));
+                }
                 Job::Stop => {}
             }
-        }
-        // Behind the new records: a link may join up with one of them.
-        for (group, links, answer) in backfills {
-            let _ = answer.send(backfill::insert(&transaction, &group, &links).map_err(say)?);
         }
         for group in &touched {
             let index = self.applied.get(group).copied().unwrap_or_default();
@@ -97,6 +123,13 @@ impl Writer {
                 .map_err(say)?;
         }
         transaction.commit().map_err(say)?;
+        // Whoever asked looks into the file next.
+        for (answer, taken) in filled {
+            let _ = answer.send(taken);
+        }
+        if carried {
+            self.carried.send_modify(|count| *count += 1);
+        }
         if flushes.is_empty() {
             return Ok(());
         }
@@ -254,6 +287,7 @@ mod tests {
             taken,
             failure.clone(),
             Box::new(move |line| told.send(line).expect("heard")),
+            watch::Sender::new(0),
             "F".into(),
         );
         let thread = std::thread::spawn(move || writer.run());

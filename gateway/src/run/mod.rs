@@ -1,5 +1,6 @@
 //! One gateway: every room, opened in the order in which data moves, and closed in the opposite one.
 
+mod backfill;
 mod gauges;
 mod lives;
 mod summaries;
@@ -68,7 +69,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         gateways,
         listen: config.peers.listen,
         tls,
-        tuning: Tuning::default(),
+        tuning: tuning(&config),
     };
     let sink: Arc<dyn RecordSink> = Arc::new(history.clone());
     let mesh = Arc::new(Mesh::start(mesh_config, sink).await?);
@@ -110,6 +111,16 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
     rooms.spawn(clock::keep_time(group.clone()));
     tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
+
+    // What a snapshot carried this gateway over, from the others.
+    mesh.register(backfill::PREFIX, Arc::new(backfill::Answer(history.reader())));
+    let backfill = backfill::Backfill {
+        group: group.id().clone(),
+        history: history.clone(),
+        mesh: Arc::downgrade(&mesh),
+        peers: config.peers.gateways.iter().map(|gateway| gateway.node).filter(|node| *node != config.node).collect(),
+    };
+    rooms.spawn(backfill.run());
 
     // Towards the cloud.
     let maker = summaries::maker(&config, &group, &telemetry);
@@ -159,6 +170,15 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     match why {
         Some(why) => bail!("stopped: {why}"),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn tuning(config: &Config) -> Tuning {
+    let usual = Tuning::default();
+    Tuning {
+        snapshot_every: config.peers.snapshot_every.unwrap_or(usual.snapshot_every),
+        snapshot_keep: config.peers.snapshot_keep.unwrap_or(usual.snapshot_keep),
+        ..usual
     }
 }
 

@@ -74,6 +74,9 @@ listen = {peers}
 ca = "tls/ca.pem"
 certificate = "tls/node.pem"
 key = "tls/node.key"
+# A snapshot every so many log entries, and entries kept behind it for gateways that come back: disk against catching up.
+# snapshot_every = 20000
+# snapshot_keep = 5000
 {gateways}"#,
         node = own.node,
         site_comment = own.site,
