@@ -1,6 +1,8 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
 mod api;
+mod device;
+mod faults;
 mod mesh;
 mod no_quorum;
 mod tidy;

@@ -5,25 +5,39 @@ use crate::wait::LONG;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub struct Raw(TcpStream);
+pub struct Raw {
+    stream: TcpStream,
+    /// 4: MQTT 3.1.1, 5: MQTT 5. As the login said.
+    level: u8,
+}
+
+/// A PUBLISH as it came.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub qos: u8,
+    pub retain: bool,
+    pub again: bool,
+    pub topic: String,
+    pub payload: Vec<u8>,
+}
 
 impl Raw {
     pub async fn open(port: u16) -> Self {
-        Self(TcpStream::connect(("127.0.0.1", port)).await.expect("the port is open"))
+        Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the port is open"), level: 4 }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
         // The other side may have hung up already; what it said before that is read next.
-        self.0.write_all(bytes).await.ok();
+        self.stream.write_all(bytes).await.ok();
     }
 
     /// The next packet, its first byte and its body; nothing at the end of the connection.
     pub async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
-            let kind = self.0.read_u8().await.ok()?;
+            let kind = self.stream.read_u8().await.ok()?;
             let (mut len, mut shift) = (0usize, 0);
             loop {
-                let byte = self.0.read_u8().await.ok()?;
+                let byte = self.stream.read_u8().await.ok()?;
                 len |= usize::from(byte & 0x7f) << shift;
                 shift += 7;
                 if byte & 0x80 == 0 || shift > 21 {
@@ -31,7 +45,7 @@ impl Raw {
                 }
             }
             let mut body = vec![0; len];
-            self.0.read_exact(&mut body).await.ok()?;
+            self.stream.read_exact(&mut body).await.ok()?;
             Some((kind, body))
         };
         tokio::time::timeout(LONG, read).await.expect("a packet or the end of the connection, in time")
@@ -39,15 +53,17 @@ impl Raw {
 
     /// Logs in and gives back the CONNACK's code: of MQTT 3.1.1 for `level` 4, of MQTT 5 for 5. Nothing: hung up without a word.
     pub async fn login(&mut self, level: u8, login: &Login, clean: bool) -> Option<u8> {
+        self.level = level;
         self.send(&connect(level, &login.client_id(), &login.id, &login.password, clean)).await;
         let (kind, body) = self.packet().await?;
         assert_eq!(kind, 0x20, "a CONNACK");
         body.get(1).copied()
     }
 
-    /// Subscribes at QoS 1, MQTT 3.1.1; the code that was granted.
-    pub async fn subscribe_v4(&mut self, filter: &str) -> u8 {
+    /// Subscribes at QoS 1; the code that was granted.
+    pub async fn subscribe(&mut self, filter: &str) -> u8 {
         let mut body = vec![0, 9];
+        body.extend(self.no_properties());
         body.extend(text(filter));
         body.push(1);
         self.send(&packet(0x82, &body)).await;
@@ -56,12 +72,39 @@ impl Raw {
         body.last().copied().expect("a code")
     }
 
-    /// PUBLISH, MQTT 3.1.1, QoS 1.
-    pub async fn publish_v4(&mut self, topic: &str, packet_id: u8, payload: &[u8]) {
+    /// PUBLISH at QoS 1; `first` is its first byte without the QoS, 0x31 where it is retained.
+    pub async fn publish(&mut self, first: u8, topic: &str, packet_id: u8, payload: &[u8]) {
         let mut body = text(topic);
         body.extend([0, packet_id]);
+        body.extend(self.no_properties());
         body.extend(payload);
-        self.send(&packet(0x32, &body)).await;
+        self.send(&packet(first | 0x02, &body)).await;
+    }
+
+    /// The next PUBLISH, unacknowledged.
+    pub async fn told(&mut self) -> Told {
+        loop {
+            let (kind, body) = self.packet().await.expect("a message");
+            if kind & 0xF0 == 0x30 {
+                return self.read_publish(kind, &body);
+            }
+        }
+    }
+
+    fn read_publish(&self, kind: u8, body: &[u8]) -> Told {
+        let qos = kind >> 1 & 3;
+        let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let topic = String::from_utf8(body[2..2 + len].to_vec()).expect("UTF-8");
+        let mut at = 2 + len + if qos > 0 { 2 } else { 0 };
+        if self.level == 5 {
+            // Properties of a command are few: one length byte.
+            at += 1 + usize::from(body[at]);
+        }
+        Told { qos, retain: kind & 1 == 1, again: kind & 8 == 8, topic, payload: body[at..].to_vec() }
+    }
+
+    fn no_properties(&self) -> &'static [u8] {
+        if self.level == 5 { &[0] } else { &[] }
     }
 
     /// Everything sent so far has been looked at when this comes back; packets on the way are given back.

@@ -15,6 +15,13 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl IngressCounts {
+            /// Every counter with its name, as `/metrics` shows it.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((concat!(stringify!($name), "_total"), self.$name),)*]
+            }
+        }
+
         impl IngressCounters {
             pub fn read(&self) -> IngressCounts {
                 IngressCounts { $($name: self.$name.load(Ordering::Relaxed),)* }

@@ -16,19 +16,14 @@ pub struct Rooms {
 impl Gauges for Rooms {
     fn read(&self) -> Vec<(&'static str, u64)> {
         let broker = self.broker.stats();
-        let ingress = self.ingress.counters();
         let mut out = vec![
             ("mqtt_connections", broker.connections),
             ("mqtt_received_total", broker.received),
             ("mqtt_sent_total", broker.sent),
             ("mqtt_refused_total", broker.refused.values().sum()),
             ("mqtt_dropped_total", broker.dropped.values().sum()),
-            ("events_committed_total", ingress.events_committed),
-            ("events_not_now_total", ingress.events_not_now),
-            ("readings_total", ingress.readings),
-            ("undecodable_total", ingress.undecodable),
-            ("bad_credentials_total", ingress.bad_credentials),
         ];
+        out.extend(self.ingress.counters().named());
         if let Some(uplink) = &self.uplink {
             let uplink = uplink.borrow();
             out.push(("cloud_connected", u64::from(uplink.connected)));
