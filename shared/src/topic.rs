@@ -44,6 +44,12 @@ impl DeviceTopic {
     }
 }
 
+/// Filters of all that a device may publish: what `device add` tells whoever sets the device up.
+pub fn device_publishes(device: &DeviceId) -> [String; 4] {
+    let (ack, online) = (DeviceTopic::Ack(device.clone()), DeviceTopic::Online(device.clone()));
+    [format!("spalla/v1/{device}/state/#"), format!("spalla/v1/{device}/event/#"), ack.to_string(), online.to_string()]
+}
+
 impl fmt::Display for DeviceTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

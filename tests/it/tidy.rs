@@ -21,7 +21,8 @@ fn the_repository_keeps_its_own_rules() {
             broken.push(format!("{name}: {lines} lines; split it"));
         }
         // A comment may name what the code may not use.
-        let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        let own_tests = text.lines().position(|line| line == "mod tests {").unwrap_or(usize::MAX);
+        let code = text.lines().enumerate().take(own_tests).filter(|(_, line)| !line.trim_start().starts_with("//"));
         for (at, line) in code {
             broken.extend(rules(&name, line).into_iter().map(|rule| format!("{name}:{}: {rule}: {}", at + 1, line.trim())));
         }
@@ -36,6 +37,10 @@ fn rules(name: &str, line: &str) -> Vec<&'static str> {
     }
     let test = name.contains("/tests/") || name.starts_with("tests/") || name.ends_with("tests.rs");
     let mut broken = Vec::new();
+    // A comment inside a template (`# …`) may show a topic. Unit tests stand at the end of their files and spell topics out.
+    if line.contains("spalla/v1/") && !test && !line.trim_start().starts_with('#') && name != "shared/src/topic.rs" {
+        broken.push("topic text is built and read by `shared/src/topic.rs` alone");
+    }
     if (line.contains("rumqttd::") || line.contains("rumqttc::")) && !name.starts_with("broker/") {
         broken.push("rumqttd and rumqttc are named by `broker` alone");
     }

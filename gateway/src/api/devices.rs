@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use spalla_shared::engine::Command;
 use spalla_shared::id::DeviceId;
 use spalla_shared::resource::{Device, Resource};
-use spalla_shared::topic::{DeviceTopic, is_level};
+use spalla_shared::topic::{DeviceTopic, device_publishes, is_level};
 
 /// All devices with where they are connected.
 #[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, description = "Devices", body = serde_json::Value)))]
@@ -84,7 +84,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
     let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
     Ok(Json(json!({ "data": {
         "id": id, "username": id, "password": password, "index": receipt.index,
-        "publishes": [format!("spalla/v1/{id}/state/#"), format!("spalla/v1/{id}/event/#"), DeviceTopic::Ack(id.clone()).to_string(), DeviceTopic::Online(id.clone()).to_string()],
+        "publishes": device_publishes(&id),
         "subscribes": [DeviceTopic::Command(id.clone()).to_string()],
     } })))
 }

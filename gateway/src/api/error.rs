@@ -2,10 +2,14 @@
 
 use crate::consensus::ProposeError;
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use serde_json::json;
 use spalla_shared::engine::Rejection;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub struct ApiError {
@@ -101,6 +105,32 @@ pub async fn in_shape(response: Response) -> Response {
         shaped.headers_mut().insert(header::ALLOW, allow.clone());
     }
     shaped
+}
+
+/// Of a body that is too large anyway, so much is still taken in, for so long: a caller that is cut off while it sends never
+/// reads the answer.
+const DISCARDED_LEN_MAX: usize = 16 * super::BODY_SIZE_MAX;
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Refuses what says of itself that it is too large.
+pub async fn too_large(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|length| length <= super::BODY_SIZE_MAX) {
+        return next.run(request).await;
+    }
+    let mut body = request.into_body().into_data_stream();
+    let discard = async {
+        let mut taken = 0;
+        while let Some(Ok(part)) = body.next().await {
+            taken += part.len();
+            if taken > DISCARDED_LEN_MAX {
+                break;
+            }
+        }
+    };
+    // Whether all of it came makes no difference to the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, discard).await;
+    StatusCode::PAYLOAD_TOO_LARGE.into_response()
 }
 
 pub async fn no_such_path(uri: Uri) -> ApiError {

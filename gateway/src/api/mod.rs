@@ -83,6 +83,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(status::metrics))
         .fallback(error::no_such_path)
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
+        .layer(middleware::from_fn(error::too_large))
         .layer(middleware::map_response(error::in_shape))
         .with_state(app)
 }

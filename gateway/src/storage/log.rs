@@ -169,9 +169,10 @@ impl LogFile {
         let files = self.files.read();
         let engine = files.as_ref().ok_or(LogError::Closed)?;
         let mut found = Vec::new();
-        engine
-            .fetch_entries_to::<Indexed>(self.region, from, to, Some(len_max), &mut found)
-            .map_err(|error| LogError::Failed(format!("entries {from}..{to}: {error}")))?;
+        engine.fetch_entries_to::<Indexed>(self.region, from, to, Some(len_max), &mut found).map_err(|error| {
+            let mend = "restore the folder, or let this gateway rejoin with an empty one under a new node id";
+            LogError::Failed(format!("entries {from}..{to} are damaged ({error}); {mend}"))
+        })?;
         Ok(found
             .into_iter()
             .map(|mut any| {
@@ -279,7 +280,7 @@ fn write_jobs(files: &Files, jobs: Vec<Job>, written: &mut Written, dones: &mut 
     batch.put(OWN_REGION, WRITTEN.to_vec(), number.to_be_bytes().to_vec()).map_err(|error| error.to_string())?;
     let files = files.read();
     let engine = files.as_ref().ok_or("closed")?;
-    engine.write(&mut batch, sync).map_err(|error| error.to_string())?;
+    engine.write(&mut batch, sync).map_err(not_written)?;
     written.number = number;
     if sync {
         written.note().map_err(|error| error.to_string())?;
@@ -288,6 +289,14 @@ fn write_jobs(files: &Files, jobs: Vec<Job>, written: &mut Written, dones: &mut 
         engine.purge_expired_files().map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// For an operator: what happened, and where to look.
+fn not_written(error: raft_engine::Error) -> String {
+    match error {
+        raft_engine::Error::Io(error) => format!("it could not be written: {} (disk full or broken?)", error.kind()),
+        error => error.to_string(),
+    }
 }
 
 /// Numbers of this file's own; groups have hashes, which are never this small.
