@@ -5,6 +5,8 @@ mod device;
 mod faults;
 mod mesh;
 mod no_quorum;
+mod shutdown;
+mod snapshots;
 mod tidy;
 
 /// The gateway's program, built with these tests.

@@ -5,17 +5,24 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use spalla_shared::flow;
+use spalla_shared::flow::plan::FlowKey;
+use std::collections::BTreeMap;
 
 /// Deployed flows, every version.
 #[utoipa::path(get, path = "/api/v1/flows", responses((status = 200, description = "Flows with versions, hashes and running instances", body = serde_json::Value)))]
 pub async fn list(State(app): State<App>) -> Json<Value> {
     let data = {
         let state = app.group.state().read();
+        // Once over all instances, not once for each flow: the lock holds `apply` up.
+        let mut running: BTreeMap<&FlowKey, usize> = BTreeMap::new();
+        for instance in state.instances.values() {
+            *running.entry(&instance.flow).or_default() += 1;
+        }
         state
             .flows
             .iter()
             .map(|(key, flow)| {
-                let running = state.instances.values().filter(|instance| instance.flow == *key).count();
+                let running = running.get(key).copied().unwrap_or(0);
                 json!({
                     "flow": key.to_string(), "namespace": key.namespace, "name": key.name, "version": key.version,
                     "title": state.plans.get(key).map(|plan| plan.title.to_string()),

@@ -46,16 +46,10 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
         rows.extend(running.into_iter().take(limit).map(|instance| running_row(instance)));
     }
     if wanted != "running" {
-        let filter = InstanceFilter { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..InstanceFilter::default() };
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let filter = InstanceFilter { ended: true, flow_part: query.flow.clone(), limit, ..InstanceFilter::default() };
         let stored = app.history.instances(filter).await.map_err(|error| ApiError::internal(error.to_string()))?;
-        rows.extend(
-            stored
-                .rows
-                .iter()
-                .filter(|row| row.status != "running")
-                .map(finished_row)
-                .filter(|row| takes(row["flow"].as_str().unwrap_or_default())),
-        );
+        rows.extend(stored.rows.iter().map(finished_row));
     }
     rows.truncate(limit);
     Ok(fresh(&app, json!(rows)))

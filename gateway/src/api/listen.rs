@@ -92,17 +92,21 @@ impl TlsListener {
         let (give, ready) = mpsc::channel(HANDSHAKES_MAX);
         let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         tokio::spawn(async move {
-            while let Ok(place) = places.clone().acquire_owned().await {
-                let (stream, from) = tokio::select! {
+            loop {
+                // Ends with the server, also while all places are taken by slow handshakes: the port must be free.
+                let next = async { (places.clone().acquire_owned().await, tcp.accept().await) };
+                let (place, accepted) = tokio::select! {
                     () = give.closed() => return,
-                    accepted = tcp.accept() => match accepted {
-                        Ok(accepted) => accepted,
-                        Err(error) => {
-                            tracing::warn!(%error, "accepting an API connection failed");
-                            tokio::time::sleep(Duration::from_millis(100)).await;
-                            continue;
-                        }
-                    },
+                    next = next => next,
+                };
+                let (place, (stream, from)) = match (place, accepted) {
+                    (Ok(place), Ok(accepted)) => (place, accepted),
+                    (Err(_), _) => return,
+                    (_, Err(error)) => {
+                        tracing::warn!(%error, "accepting an API connection failed");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
                 };
                 let (acceptor, give) = (acceptor.clone(), give.clone());
                 tokio::spawn(async move {

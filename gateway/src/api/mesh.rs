@@ -1,6 +1,6 @@
 //! The members of the mesh, and the digest of the applied state.
 
-use super::{App, fresh};
+use super::{ApiError, App, fresh};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
@@ -27,9 +27,13 @@ pub async fn show(State(app): State<App>) -> Json<Value> {
 
 /// Index and SHA-256 of the applied state: equal on gateways that have applied the same entries.
 #[utoipa::path(get, path = "/api/v1/state/digest", responses((status = 200, description = "{applied, digest}", body = serde_json::Value)))]
-pub async fn digest(State(app): State<App>) -> Json<Value> {
-    // A copy shares everything large, so the lock is not held while hashing.
-    let copy = app.group.state().read().clone();
-    let data = json!({ "applied": copy.applied, "digest": copy.digest(), "audit_seq": copy.audit.seq, "audit_head": copy.audit.head });
-    fresh(&app, data)
+pub async fn digest(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    // A copy shares everything large, so the lock is not held while hashing; and hashing a large state holds no other request up.
+    let group = app.group.clone();
+    let hashed = tokio::task::spawn_blocking(move || {
+        let copy = group.state().read().clone();
+        json!({ "applied": copy.applied, "digest": copy.digest(), "audit_seq": copy.audit.seq, "audit_head": copy.audit.head })
+    });
+    let data = hashed.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(fresh(&app, data))
 }

@@ -12,6 +12,8 @@ use std::fmt::Write;
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "Status with freshness", body = serde_json::Value)))]
 pub async fn status(State(app): State<App>) -> Json<Value> {
     let leadership = app.group.leadership().borrow().clone();
+    // They take locks of their own: not under the state's.
+    let gauges: std::collections::BTreeMap<_, _> = app.gauges.read().into_iter().collect();
     let data = {
         let state = app.group.state().read();
         let count = |status| state.instances.values().filter(|instance| instance.status == status).count();
@@ -50,7 +52,7 @@ pub async fn status(State(app): State<App>) -> Json<Value> {
                 "backlog": state.outbox.items.len(),
                 "speaker": state.outbox.speaker,
             },
-            "gateway": app.gauges.read().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "gateway": gauges,
         })
     };
     fresh(&app, data)

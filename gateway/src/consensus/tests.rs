@@ -358,6 +358,25 @@ async fn who_is_too_far_behind_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_may_end_in_an_entry_that_history_keeps_nothing_of() {
+    let tuning = Tuning { snapshot_every: 10, snapshot_keep: 5, ..Tuning::default() };
+    let mut cluster = Cluster::start(1, tuning).await;
+    for _ in 0..40 {
+        cluster.propose(1, Command::TimersDue).await;
+    }
+    let group = cluster.running[&NodeId(1)].raft_group(&GroupId::mesh()).unwrap();
+    within(async {
+        while group.core.with_metrics(|metrics| metrics.purged.is_none()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(*cluster.running[&NodeId(1)].failure().borrow(), None);
+    drop(group);
+    cluster.kill(1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_gateway_does_not_come_back_under_its_old_id() {
     let mut cluster = Cluster::start(3, Tuning::default()).await;
     let leader = cluster.leader().await;

@@ -11,7 +11,7 @@ use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
 use std::collections::BTreeSet;
 
-/// Trace lines of one page; with their instances it stays far below what a call between gateways may carry.
+/// Trace lines, or instances, of one page; with their instances it stays far below what a call between gateways may carry.
 const PAGE_ROWS_MAX: usize = 500;
 /// JSON bytes of one page after which it ends.
 const PAGE_LEN_MAX: usize = 256 * 1024;
@@ -78,14 +78,18 @@ fn check(links: &[AuditRow]) -> Result<(), String> {
     Ok(())
 }
 
-/// Trace lines of the entries `from..=to` behind `after` = (index, ordinal), in order, with the instances that they are of.
+/// Trace lines of the entries `from..=to` behind `after` = (index, ordinal), in order, with the instances that they are of;
+/// then the instances that ended in these entries, for one may end without a line: `after` is (`to` + 1, how many were had).
 pub fn page(connection: &Connection, group: &GroupId, entries: (u64, u64), after: (u64, u32)) -> rusqlite::Result<GapPage> {
+    if after.0 > entries.1 {
+        return ended(connection, group, entries, after.1);
+    }
     let mut statement = connection.prepare_cached(
         "SELECT log_index, ordinal, at, reference, name, what, data, instance FROM tasks
          WHERE grp = ?1 AND log_index >= ?2 AND log_index <= ?3 AND (log_index, ordinal) > (?4, ?5) ORDER BY log_index, ordinal",
     )?;
     let mut found = statement.query(params![group.as_str(), signed(entries.0), signed(entries.1), signed(after.0), after.1])?;
-    let mut page = GapPage { rows: Vec::new(), instances: Vec::new(), next: None };
+    let mut page = GapPage { rows: Vec::new(), instances: Vec::new(), next: Some((entries.1.saturating_add(1), 0)) };
     let (mut known, mut len) = (BTreeSet::new(), 0);
     while let Some(row) = found.next()? {
         if page.rows.len() >= PAGE_ROWS_MAX || len >= PAGE_LEN_MAX {
@@ -102,6 +106,27 @@ pub fn page(connection: &Connection, group: &GroupId, entries: (u64, u64), after
             page.instances.push(instance);
         }
         page.rows.push(GapRow { instance, line });
+    }
+    Ok(page)
+}
+
+fn ended(connection: &Connection, group: &GroupId, entries: (u64, u64), had: u32) -> rusqlite::Result<GapPage> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM instances WHERE grp = ?1 AND ended_index >= ?2 AND ended_index <= ?3 ORDER BY ended_index, id LIMIT -1 OFFSET ?4",
+        super::reader::INSTANCE_COLUMNS
+    ))?;
+    let mut found = statement.query(params![group.as_str(), signed(entries.0), signed(entries.1), had])?;
+    let mut page = GapPage { rows: Vec::new(), instances: Vec::new(), next: None };
+    let (mut count, mut len) = (had, 0);
+    while let Some(row) = found.next()? {
+        if page.instances.len() >= PAGE_ROWS_MAX || len >= PAGE_LEN_MAX {
+            page.next = Some((entries.1.saturating_add(1), count));
+            break;
+        }
+        let mut instance = super::reader::instance_row(row)?;
+        len += slim(&mut instance);
+        count += 1;
+        page.instances.push(instance);
     }
     Ok(page)
 }
@@ -159,14 +184,15 @@ pub fn rows(transaction: &Transaction<'_>, group: &GroupId, page: &GapPage) -> r
         let Some(ended) = row.ended_at.map(Timestamp::millis) else { continue };
         transaction
             .prepare_cached(
-                "UPDATE instances SET status = ?2, ended_at = ?3, output = ?4, problem = ?5 WHERE id = ?1 AND ended_at IS NULL",
+                "UPDATE instances SET status = ?2, ended_at = ?3, output = ?4, problem = ?5, ended_index = ?6 WHERE id = ?1 AND ended_at IS NULL",
             )?
             .execute(params![
                 row.id.as_str(),
                 row.status,
                 ended,
                 row.output.as_ref().map(Value::to_json),
-                row.problem.as_ref().map(Value::to_json)
+                row.problem.as_ref().map(Value::to_json),
+                row.ended_index.map(signed)
             ])?;
     }
     Ok(new)

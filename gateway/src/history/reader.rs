@@ -184,8 +184,8 @@ pub fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
-const INSTANCE_COLUMNS: &str =
-    "id, grp, namespace, name, version, business_key, status, started_at, started_by, input, ended_at, output, problem";
+pub const INSTANCE_COLUMNS: &str =
+    "id, grp, namespace, name, version, business_key, status, started_at, started_by, input, ended_at, output, problem, ended_index";
 
 fn instances(connection: &Connection, filter: &InstanceFilter) -> rusqlite::Result<Page<InstanceRow, (Timestamp, InstanceId)>> {
     let limit = page_len(filter.limit);
@@ -209,7 +209,7 @@ fn instances(connection: &Connection, filter: &InstanceFilter) -> rusqlite::Resu
     Ok(page(rows, limit, |row| (row.started_at, row.id.clone())))
 }
 
-fn instance_row(row: &Row<'_>) -> rusqlite::Result<rows::InstanceRow> {
+pub fn instance_row(row: &Row<'_>) -> rusqlite::Result<rows::InstanceRow> {
     Ok(InstanceRow {
         id: InstanceId::new(row.get::<_, String>(0)?),
         group: GroupId::new(row.get::<_, String>(1)?),
@@ -224,6 +224,7 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<rows::InstanceRow> {
         ended_at: row.get::<_, Option<i64>>(10)?.map(Timestamp),
         output: optional_json(row, 11)?,
         problem: optional_json(row, 12)?,
+        ended_index: row.get::<_, Option<i64>>(13)?.map(unsigned),
     })
 }
 

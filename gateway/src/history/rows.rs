@@ -84,6 +84,8 @@ pub struct InstanceRow {
     pub ended_at: Option<Timestamp>,
     pub output: Option<Value>,
     pub problem: Option<Value>,
+    /// Index of the log entry that ended it.
+    pub ended_index: Option<u64>,
 }
 
 /// One line of an instance's trace.

@@ -58,8 +58,10 @@ CREATE TABLE instances (
     input TEXT NOT NULL,
     ended_at INTEGER,
     output TEXT,
-    problem TEXT
+    problem TEXT,
+    ended_index INTEGER
 );
+CREATE INDEX instances_by_end ON instances (grp, ended_index) WHERE ended_index IS NOT NULL;
 CREATE INDEX instances_by_start ON instances (started_at, id);
 CREATE INDEX instances_by_key ON instances (business_key) WHERE business_key IS NOT NULL;
 CREATE TABLE tasks (

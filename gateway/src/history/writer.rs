@@ -210,9 +210,9 @@ fn insert(transaction: &Transaction<'_>, group: &GroupId, record: &Record) -> Re
         // Its start is unknown here where this gateway was caught up by a snapshot in between.
         RecordBody::InstanceEnded { instance, status, output, problem } => transaction
             .prepare_cached(
-                "INSERT INTO instances (id, grp, namespace, name, version, status, started_at, started_by, input, ended_at, output, problem)
-                 VALUES (?1, ?2, '', '', '', ?3, ?4, '', 'null', ?4, ?5, ?6)
-                 ON CONFLICT (id) DO UPDATE SET status = ?3, ended_at = ?4, output = ?5, problem = ?6",
+                "INSERT INTO instances (id, grp, namespace, name, version, status, started_at, started_by, input, ended_at, output, problem, ended_index)
+                 VALUES (?1, ?2, '', '', '', ?3, ?4, '', 'null', ?4, ?5, ?6, ?7)
+                 ON CONFLICT (id) DO UPDATE SET status = ?3, ended_at = ?4, output = ?5, problem = ?6, ended_index = ?7",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -221,7 +221,8 @@ fn insert(transaction: &Transaction<'_>, group: &GroupId, record: &Record) -> Re
                     status_text(*status),
                     at,
                     output.to_json(),
-                    problem.as_ref().map(|problem| problem.to_json())
+                    problem.as_ref().map(|problem| problem.to_json()),
+                    signed(record.index)
                 ])
             })
             .map_err(say),

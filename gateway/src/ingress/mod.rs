@@ -94,6 +94,11 @@ impl Ingress {
         self.presence.keep(&self.groups).await;
     }
 
+    /// Resolves when the log says of every device what is true here. Without a quorum that may take for ever.
+    pub async fn settled(&self) {
+        self.presence.settled(&self.groups).await;
+    }
+
     pub fn counters(&self) -> IngressCounts {
         self.counters.read()
     }

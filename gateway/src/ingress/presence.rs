@@ -73,6 +73,13 @@ impl Presence {
         }
     }
 
+    /// Resolves when there is nothing left to tell; `keep` must run beside it.
+    pub async fn settled(&self, groups: &[GroupRef]) {
+        while groups.iter().any(|group| !self.differences(group).is_empty()) {
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
     fn differences(&self, group: &GroupRef) -> Vec<News> {
         let state = group.state().read();
         let here = self.here.lock();

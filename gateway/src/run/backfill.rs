@@ -133,7 +133,7 @@ impl Backfill {
                 return Ok(true);
             }
             let before = (gap.to_index, gap.audit);
-            let next = self.from_any(&gap, after).await?;
+            let next = self.next_page(&gap, after).await?;
             let Some(now) = self.history.reader().gap(self.group.clone()).await? else { break };
             let same = (now.to_index, now.audit) == before && now.rows_done == gap.rows_done;
             if same && next <= after {
@@ -146,7 +146,7 @@ impl Backfill {
     }
 
     /// One page from the first gateway that has it. Gives where the trace lines go on.
-    async fn from_any(&self, gap: &Gap, after: (u64, u32)) -> Result<(u64, u32), Trouble> {
+    async fn next_page(&self, gap: &Gap, after: (u64, u32)) -> Result<(u64, u32), Trouble> {
         let mut last = "there is no other gateway".to_owned();
         for peer in &self.peers {
             let taken = match gap.audit {

@@ -30,6 +30,9 @@ use tokio::task::JoinSet;
 /// Ingress evaluates the flows' filters on these threads, and a hostile expression may recurse as deep as its bound lets it.
 const STACK_SIZE: usize = 16 * 1024 * 1024;
 
+/// For the log to hear, at the end, that no device is connected here any more.
+const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// Runs until SIGTERM, Ctrl-C, or a fault that must stop this gateway.
 pub fn run(path: &Path) -> Result<ExitCode> {
     lives::end_with_parent()?;
@@ -141,7 +144,11 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         config: config.clone(),
         group: group.clone(),
         history: history.reader(),
-        gauges: Arc::new(gauges::Rooms { broker: broker.clone(), ingress, uplink: uplink.as_ref().map(|uplink| uplink.status.clone()) }),
+        gauges: Arc::new(gauges::Rooms {
+            broker: broker.clone(),
+            ingress: ingress.clone(),
+            uplink: uplink.as_ref().map(|uplink| uplink.status.clone()),
+        }),
         token,
         started: Instant::now(),
     };
@@ -156,11 +163,15 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     if let Some(why) = &why {
         tracing::error!(%why, "this gateway stops; the mesh goes on without it");
     }
-    server.stop().await;
-    if let Some(uplink) = uplink {
-        let _ = tokio::time::timeout(Duration::from_secs(1), uplink.stop()).await;
-    }
-    broker.shutdown().await;
+    // All doors at once, so that a slow client at one does not hold up the others.
+    let uplink = async {
+        if let Some(uplink) = uplink {
+            let _ = tokio::time::timeout(Duration::from_secs(1), uplink.stop()).await;
+        }
+    };
+    tokio::join!(server.stop(), uplink, broker.shutdown());
+    // The others hear that the devices are gone from here; where that cannot be said now, the next start does.
+    let _ = tokio::time::timeout(FAREWELL_TIME_MAX, ingress.settled()).await;
     rooms.shutdown().await;
     drop(group);
     if let Some(mesh) = Arc::into_inner(mesh) {
