@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use bytes::Bytes;
 use spalla_broker::client::{Client, ClientConfig, ClientEvent};
 use spalla_broker::message::{Message, Qos};
-use spalla_shared::device::{Ack, AckStatus, Command, Format, Profile};
+use spalla_shared::device::{Ack, AckStatus, Command, CommandClass, Format, Profile};
 use spalla_shared::id::DeviceId;
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::DeviceTopic;
@@ -115,6 +115,7 @@ async fn receive(
                     acknowledge(&client, &id, format, &command, AckStatus::Failed).await;
                     continue;
                 };
+                let opens = spec.class == CommandClass::Opening;
                 let late = now() >= command.expires_at;
                 let carry_out = ledger.command(&command.id, spec.class, late);
                 let (client, id, moved) = (client.clone(), id.clone(), moved.clone());
@@ -124,7 +125,7 @@ async fn receive(
                         return;
                     }
                     acknowledge(&client, &id, format, &command, AckStatus::Accepted).await;
-                    if carry_out {
+                    if carry_out && opens {
                         tokio::time::sleep(MOVE_TIME).await;
                     }
                     acknowledge(&client, &id, format, &command, AckStatus::Done).await;

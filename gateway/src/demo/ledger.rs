@@ -4,10 +4,21 @@ use spalla_shared::device::CommandClass;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
 
-#[derive(Default)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    /// The instant of each command's arrival, for those who measure.
+    arrivals: broadcast::Sender<Instant>,
+}
+
+/// Arrivals that a measurement may be behind.
+const ARRIVALS_LEN_MAX: usize = 4_096;
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), arrivals: broadcast::Sender::new(ARRIVALS_LEN_MAX) }
+    }
 }
 
 #[derive(Default)]
@@ -43,8 +54,11 @@ pub struct Totals {
 impl Ledger {
     /// A command arrived at a device. True when it is new and in time, so that the device carries it out.
     pub fn command(&self, id: &str, class: CommandClass, late: bool) -> bool {
+        let arrived = Instant::now();
+        // Nobody measures: that is the usual case.
+        let _ = self.arrivals.send(arrived);
         let Ok(mut inner) = self.inner.lock() else { return false };
-        inner.progress.push(Instant::now());
+        inner.progress.push(arrived);
         inner.commands += 1;
         let times = inner.received.entry(id.to_owned()).or_default();
         *times += 1;
@@ -55,6 +69,10 @@ impl Ledger {
             inner.stale_openings += u64::from(late);
         }
         first && !late
+    }
+
+    pub fn watch_arrivals(&self) -> broadcast::Receiver<Instant> {
+        self.arrivals.subscribe()
     }
 
     /// A visitor shows a credential at the reader of `door`.

@@ -6,6 +6,7 @@ mod cloud;
 mod device;
 mod gateways;
 mod ledger;
+mod measure;
 mod proxy;
 mod report;
 mod screen;
@@ -32,6 +33,9 @@ pub struct Args {
     /// No screen: play the script of faults, check every promise, exit with 0 only if all held.
     #[arg(long)]
     headless: bool,
+    /// Measure instead: latencies, rates, failover gaps, memory. Some minutes; prints a table.
+    #[arg(long, conflicts_with = "headless")]
+    measure: bool,
     /// Visits of the script.
     #[arg(long, default_value_t = 24)]
     visits: u64,
@@ -48,7 +52,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--visits takes 1 to {VISITS_MAX}");
     }
     let has_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    if !args.headless && !has_terminal {
+    if !args.headless && !args.measure && !has_terminal {
         bail!("the demo draws a screen and needs a terminal; without one use: spalla demo --headless");
     }
     let temporary = match &args.keep {
@@ -75,6 +79,10 @@ async fn play(args: &Args, folder: &std::path::Path) -> Result<ExitCode> {
     let began = std::time::Instant::now();
     let say: Say = Arc::new(move |text: &str| eprintln!("{:7.1} s  {text}", began.elapsed().as_secs_f64()));
     let (world, streams) = world::World::start(folder, &*say).await?;
+    if args.measure {
+        measure::play(world, streams, folder, say).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let visitors = visitors::Visitors::new(world.clone(), streams);
     if !args.headless {
         screen::show(world.clone(), visitors).await?;
