@@ -45,7 +45,7 @@ pub struct Device {
     /// For a credential reader: the device whose opening command it asks for.
     #[serde(default)]
     pub opens: Option<DeviceId>,
-    /// argon2 PHC string of the device's MQTT password. Never the password.
+    /// argon2 PHC string of the device's MQTT password. Never the password. A declaration without it keeps the one there is.
     #[serde(default)]
     pub password_hash: Option<Arc<str>>,
 }
@@ -86,6 +86,13 @@ pub struct Person {
     pub roles: Vec<Arc<str>>,
     #[serde(default)]
     pub contact: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Device {
+    /// Nothing but an id.
+    pub fn new(id: DeviceId) -> Self {
+        Self { id, profile: "".into(), title: "".into(), zone: None, groups: Vec::new(), opens: None, password_hash: None }
+    }
 }
 
 impl Resource {

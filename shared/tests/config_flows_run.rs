@@ -232,6 +232,27 @@ fn a_visitor_comes_in_and_leaves() {
 }
 
 #[test]
+fn the_visit_that_the_readme_starts_is_taken_and_waits_for_its_document() {
+    let mut building = Building::new();
+    let visit = building.start("visitor", include_str!("../../config/three-buildings/visit.json"));
+    building.event("/sites/hq/devices/id-scanner", "spalla.device.document-read", r#"{"visitId":"visit-1","valid":true}"#);
+    assert_eq!(building.running(), [visit]);
+    let asked: Vec<&str> = building.state.work_items.values().map(|item| &*item.to).collect();
+    assert_eq!(asked, ["user:anna@example.com"]);
+}
+
+#[test]
+fn an_end_with_parts_of_a_second_is_watched_too() {
+    let mut building = Building::new();
+    let visit = building.start("visitor", &VISIT.replace("00Z", "00.123456789Z"));
+    building.event("/sites/hq/devices/id-scanner", "spalla.device.document-read", r#"{"visitId":"v1","valid":true}"#);
+    building.choose("user:anna@example.com", "anna@example.com", "approve");
+    let stays = &building.state.instances[&visit];
+    assert!(stays.incident.is_none(), "{:?}", stays.incident);
+    assert!(stays.positions().iter().any(|position| &*position.name == "untilBookedEnd"), "{:?}", stays.positions());
+}
+
+#[test]
 fn a_refused_visitor_leaves_nothing_behind() {
     let (mut building, visit) = admitted();
     building.choose("user:anna@example.com", "anna@example.com", "reject");

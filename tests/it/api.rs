@@ -88,7 +88,7 @@ fn on_the_command_line(mesh: &Mesh) {
         assert!(names.iter().all(|name| told.contains(name)), "{arguments:?}: {told}");
         let json = node.cli(&[arguments, &["--json"]].concat());
         let body: Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{arguments:?} --json: {error}"));
-        assert!(body["error"].is_string(), "{body}");
+        assert!(body["error"]["message"].is_string() && body["error"]["code"].is_string(), "{body}");
     };
     wrong(&["instance", "start", "it/nothing"], &["it/nothing"]);
     wrong(&["instance", "start", "it/note", "--input", "{"], &["--input", "JSON"]);

@@ -37,11 +37,10 @@ pub async fn list(State(app): State<App>) -> Json<Value> {
 pub struct NewDevice {
     /// `site/name`.
     id: String,
-    profile: String,
-    #[serde(default)]
-    title: String,
-    #[serde(default)]
-    groups: Vec<String>,
+    /// Needed for a new device; an existing one keeps its profile, title, groups, zone and door where they are absent here.
+    profile: Option<String>,
+    title: Option<String>,
+    groups: Option<Vec<String>>,
     zone: Option<String>,
     /// For a reader: the door that it asks for.
     opens: Option<String>,
@@ -72,15 +71,20 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
         .await
         .map_err(|error| ApiError::internal(error.to_string()))?
         .map_err(ApiError::internal)?;
-    let device = Device {
-        id: id.clone(),
-        profile: new.profile.into(),
-        title: new.title.into(),
-        zone: new.zone.map(Into::into),
-        groups: new.groups.into_iter().map(Into::into).collect(),
-        opens,
-        password_hash: Some(hash.into()),
+    let there = app.group.state().read().devices.get(&id).map(|known| known.device.clone());
+    let mut device = match (there, &new.profile) {
+        (Some(there), _) => there,
+        (None, Some(_)) => Device::new(id.clone()),
+        (None, None) => {
+            return Err(ApiError::invalid(format!("there is no device `{id}` yet; a new one needs `profile`, e.g. `turnstile`")));
+        }
     };
+    device.profile = new.profile.map_or(device.profile, Into::into);
+    device.title = new.title.map_or(device.title, Into::into);
+    device.groups = new.groups.map_or(device.groups, |groups| groups.into_iter().map(Into::into).collect());
+    device.zone = new.zone.map(Into::into).or(device.zone);
+    device.opens = opens.or(device.opens);
+    device.password_hash = Some(hash.into());
     let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
     Ok(Json(json!({ "data": {
         "id": id, "username": id, "password": password, "index": receipt.index,

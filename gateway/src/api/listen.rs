@@ -15,6 +15,8 @@ use tokio_rustls::server::TlsStream;
 
 /// TLS handshakes at once; more wait in the kernel's queue.
 const HANDSHAKES_MAX: usize = 64;
+/// A client that keeps its connection open must not hold the gateway's end up.
+const STOP_TIME_MAX: Duration = Duration::from_millis(500);
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +35,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Lets running requests end (2 s at most) and frees the port.
+    /// Lets running requests end, for a moment, and frees the port.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let abort = self.task.abort_handle();
-        if tokio::time::timeout(Duration::from_secs(2), self.task).await.is_err() {
+        if tokio::time::timeout(STOP_TIME_MAX, self.task).await.is_err() {
             abort.abort();
         }
     }

@@ -1,7 +1,9 @@
 //! The command line's way to a gateway: its public HTTP API.
 
+use super::failure::{Failure, usage};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Where the API is and how to get in. All of it may come from the gateway's own config.
@@ -46,13 +48,16 @@ impl Client {
                 format!("{scheme}://{}", config.api.listen)
             }
             (None, None) => {
-                bail!("which gateway? Give --api URL with --token-file FILE, or --config FILE (there is no ./spalla.toml here)")
+                bail!(usage("which gateway? Give --api URL with --token-file FILE, or --config FILE (there is no ./spalla.toml here)"))
             }
         };
+        if !reqwest::Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            bail!(usage(format!("--api {base}: write the address of a gateway's API, e.g. http://127.0.0.1:8080")));
+        }
         let token_file = match (&connection.token_file, &config) {
             (Some(file), _) => file.clone(),
             (None, Some(config)) => config.api.token_file.clone(),
-            (None, None) => bail!("--token-file FILE is missing: the file that `spalla init` wrote and `api.token_file` names"),
+            (None, None) => bail!(usage("--token-file FILE is missing: the file that `spalla init` wrote and `api.token_file` names")),
         };
         let token = std::fs::read_to_string(&token_file).with_context(|| format!("token file {}", token_file.display()))?.trim().to_owned();
         let mut http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
@@ -82,12 +87,14 @@ impl Client {
             request = request.header("x-spalla-actor", actor);
         }
         let response = request.send().await.map_err(|error| {
-            let why = if error.is_connect() {
-                "nothing answers there; is the gateway running?".to_owned()
+            let why = if error.is_timeout() {
+                "no answer in time; is the gateway overloaded, or cut off?"
+            } else if error.is_connect() {
+                "nothing answers there; is the gateway running?"
             } else {
-                error.without_url().to_string()
+                "what answers there does not speak HTTP as a gateway's API does; is this the port of `api.listen`?"
             };
-            anyhow::anyhow!("{}: {why}", self.base)
+            Failure::new("no-gateway", format!("{}: {why}", self.base))
         })?;
         let status = response.status();
         let text = response.text().await?;
@@ -102,6 +109,20 @@ impl Client {
                 format!("\n  line {}, column {}: {}", detail["line"], detail["column"], detail["message"].as_str().unwrap_or_default());
             all.push_str(&line);
         }
-        bail!("{all}")
+        let code = body["error"]["code"].as_str().unwrap_or("failed");
+        bail!(Failure::new(code, all))
     }
+}
+
+/// Text as one segment of a path or one value of a query: what people type may hold `/`, `?` or `&`.
+pub fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }

@@ -199,6 +199,17 @@ fn places(options: &InitOptions) -> Result<Vec<Place>, InitError> {
                 mend: "choose lower base ports",
             })
         };
+        let mut own = [port(options.ports.devices)?, port(options.ports.mesh)?, port(options.ports.api)?];
+        own.sort_unstable();
+        let others = places.iter().filter(|other| other.host == spec.host);
+        let taken: Vec<u16> = others.flat_map(|other| [other.devices_port, other.mesh_port, other.api_port]).collect();
+        let twice = own.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        if let Some(port) = twice.or_else(|| own.iter().copied().find(|port| taken.contains(port))) {
+            return Err(InitError::Option {
+                what: format!("port {port} would be used twice on {}", spec.host),
+                mend: "choose base ports further apart",
+            });
+        }
         places.push(Place {
             node: NodeId(node),
             site: SiteId::new(&spec.name),

@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod failure;
 pub mod init;
 mod output;
 
@@ -118,8 +119,8 @@ enum InstanceCommand {
         /// running, finished or all.
         #[arg(long, default_value = "running")]
         status: String,
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
     },
     /// One instance with its trace.
     Show { id: String },
@@ -169,19 +170,22 @@ enum TaskCommand {
 enum DeviceCommand {
     /// Devices and where they are connected.
     List,
-    /// Add a device (or give it a new password); prints the password once.
+    /// Add a device, or give one that is declared a new password; prints the password once.
     Add {
         /// SITE/NAME.
         id: String,
+        /// Name of a profile; a device that is there keeps what is not given here.
         #[arg(long)]
-        profile: String,
-        #[arg(long, default_value = "")]
-        title: String,
+        profile: Option<String>,
+        #[arg(long)]
+        title: Option<String>,
         /// May be given several times.
-        #[arg(long = "group")]
-        groups: Vec<String>,
-        /// For a reader: the door that it asks for.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Option<Vec<String>>,
         #[arg(long)]
+        zone: Option<String>,
+        /// For a reader: the door that it asks for, SITE/NAME.
+        #[arg(long, value_name = "DOOR")]
         opens: Option<String>,
     },
 }
@@ -190,8 +194,8 @@ enum DeviceCommand {
 enum AuditCommand {
     /// The newest links.
     Tail {
-        #[arg(short = 'n', long, default_value_t = 20)]
-        limit: usize,
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
     },
     /// Recompute the whole chain on the gateway, or in a history file.
     Verify {
@@ -210,19 +214,30 @@ enum MeshCommand {
 /// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid definition.
 pub fn main() -> ExitCode {
     use clap::Parser;
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too, and are no errors.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            output::json(&failure::usage(line.strip_prefix("error: ").unwrap_or(line)).json());
+            return ExitCode::from(failure::USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     // Both TLS stacks below us take the process's default provider; the second call is refused and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let json = cli.json;
     match commands::dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
+            let (body, code) = failure::told(&error);
             if json {
-                output::json(&serde_json::json!({ "error": format!("{error:#}") }));
+                output::json(&body);
             } else {
                 eprintln!("error: {error:#}");
             }
-            ExitCode::from(1)
+            ExitCode::from(code)
         }
     }
 }

@@ -232,12 +232,17 @@ impl Found {
                 "`spalla init` makes it; it is the same on all gateways",
             ),
         }
-        for (place, folder) in [("secrets.folder", &config.secrets.folder), ("workbooks", &config.workbooks)] {
-            if let Some(folder) = folder
-                && !folder.is_dir()
-            {
-                self.add(place, format!("{} is no folder", folder.display()), "make it, or take the setting away");
-            }
+        if let Some(folder) = &config.secrets.folder
+            && !folder.is_dir()
+        {
+            self.add("secrets.folder", format!("{} is no folder", folder.display()), "make it, or take the setting away");
+        }
+        // The first row that a flow appends makes it.
+        if let Some(folder) = &config.workbooks
+            && folder.exists()
+            && !folder.is_dir()
+        {
+            self.add("workbooks", format!("{} is no folder", folder.display()), "name a folder, or take the setting away");
         }
         if let Some(webhook) = &config.notify.webhook
             && !webhook.starts_with("https://")

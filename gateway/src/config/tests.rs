@@ -46,6 +46,7 @@ fn every_mistake_is_told_with_its_place() {
         ("credentials.key_file", |c| c.credentials.key_file = c.peers.ca.clone()),
         ("data", |c| c.data = c.peers.ca.clone()),
         ("secrets.folder", |c| c.secrets.folder = Some("/nonexistent".into())),
+        ("workbooks", |c| c.workbooks = Some(c.peers.ca.clone())),
         ("notify.webhook", |c| c.notify.webhook = Some("ftp://x".into())),
         ("cloud.url", |c| c.cloud = Some(cloud("tcp://x"))),
         ("cloud.ca", |c| c.cloud = Some(cloud("mqtts://x"))),

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 const LINES_MAX: usize = 200;
-const KEYS: &str = "v visitor   k kill -9 the leader   s cut off a site   c cut the cloud link   r restore everything   q quit";
+/// Short enough for a terminal of 80 columns.
+const KEYS: &str = "v visitor  k kill -9 leader  s cut site  c cut cloud  r restore  q quit";
 
 #[derive(Default)]
 struct View {
@@ -134,12 +135,12 @@ async fn look(world: &World, visitors: &Visitors, view: &mut View) {
     let counts = world.cloud.counts();
     let links = if world.cloud_links.iter().all(super::proxy::Link::is_up) { "up" } else { "CUT" };
     view.cloud = format!(
-        "link {links}; {} numbered events received, {} missing, {} doubles recognised; {} site summaries",
+        "link {links}; {} events received, {} missing, {} doubles; {} summaries",
         counts.received, counts.missing, counts.duplicates, counts.site_summaries
     );
     let totals = world.ledger.totals();
     view.devices = format!(
-        "{} devices; {} commands received, {} openings, {} twice, {} late; {} events acknowledged",
+        "{} devices: {} commands, {} openings, {} twice, {} late; {} events taken",
         world.devices.len(),
         totals.commands,
         totals.openings,
@@ -203,7 +204,7 @@ fn draw(frame: &mut Frame, view: &View) {
         let key = instance["business_key"].as_str().unwrap_or_else(|| instance["id"].as_str().unwrap_or("-"));
         Row::new([key.to_owned(), instance["flow"].as_str().unwrap_or("-").to_owned(), at.join(", ")])
     });
-    let table = Table::new(rows, [Constraint::Length(20), Constraint::Length(28), Constraint::Min(20)])
+    let table = Table::new(rows, [Constraint::Length(16), Constraint::Length(24), Constraint::Min(20)])
         .header(Row::new(["INSTANCE", "FLOW", "AT"]).bold())
         .block(Block::bordered().title(" Running flows "));
     frame.render_widget(table, instances);

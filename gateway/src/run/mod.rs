@@ -90,7 +90,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     };
     let ingress = Ingress::new(ingress_options, vec![group.clone()], telemetry.clone(), acks.clone());
     let broker_config = BrokerConfig { tcp: Some(config.devices.listen), ..BrokerConfig::default() };
-    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await?);
+    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await.context("devices.listen")?);
     let executor_options = ExecutorOptions {
         node: config.node,
         boot: mesh.boot(),

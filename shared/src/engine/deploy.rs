@@ -156,11 +156,15 @@ fn declare(context: &mut Context, resource: &Resource, plans: &Plans) -> bool {
         Resource::Person(person) => replace(&mut context.state.people, person.id.clone(), person.clone()),
         Resource::Device(device) => {
             let devices = &mut context.state.devices;
-            if devices.get(&device.id).is_some_and(|there| there.device == *device) {
+            let there = devices.get(&device.id);
+            // Files declare devices without passwords; applying one again must not lock its devices out.
+            let kept = there.and_then(|there| there.device.password_hash.clone());
+            let device = Device { password_hash: device.password_hash.clone().or(kept), ..device.clone() };
+            if there.is_some_and(|there| there.device == device) {
                 return false;
             }
-            let attached = devices.get(&device.id).and_then(|there| there.attached.clone());
-            devices.insert(device.id.clone(), DeviceState { device: device.clone(), attached, changed_at: now });
+            let attached = there.and_then(|there| there.attached.clone());
+            devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: now });
             true
         }
         Resource::Pool(pool) => declare_pool(context, pool),

@@ -1,6 +1,7 @@
 //! `spalla apply -f PATH…`: all files as one command, all or none.
 
 use super::super::client::Client;
+use super::super::failure::{Failure, usage};
 use super::super::output::{self, outln};
 use anyhow::{Context, Result, bail};
 use std::io::Read;
@@ -15,6 +16,10 @@ pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool
     for path in paths {
         read(path, &mut documents)?;
     }
+    if documents.is_empty() {
+        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        bail!(usage(format!("there is no *.yaml or *.yml file in {}", names.join(", "))));
+    }
     // Checked here file by file, so that an error names the file; the gateway checks again.
     let mut wrong = Vec::new();
     for (name, text) in &documents {
@@ -23,7 +28,7 @@ pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool
         }
     }
     if !wrong.is_empty() {
-        bail!("nothing was applied\n{}", wrong.join("\n"));
+        bail!(Failure::new("invalid", format!("nothing was applied\n{}", wrong.join("\n"))));
     }
     let all = documents.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n---\n");
     let body = client.post_text(if dry_run { "/apply?dry_run=true" } else { "/apply" }, all).await?;

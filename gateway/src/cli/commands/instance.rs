@@ -1,9 +1,9 @@
 //! `spalla instance …`.
 
 use super::super::InstanceCommand;
-use super::super::client::Client;
+use super::super::client::{Client, encoded};
 use super::super::output::{self, cell, outln};
-use super::json_argument;
+use super::{json_argument, time};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -22,12 +22,12 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
         }
         InstanceCommand::List { status, limit } => return list(client, &status, limit, json).await,
         InstanceCommand::Show { id } => return show(client, &id, json).await,
-        InstanceCommand::Cancel { id, reason } => (format!("/instances/{id}/cancel"), json!({ "reason": reason }), "cancelled"),
-        InstanceCommand::Suspend { id } => (format!("/instances/{id}/suspend"), json!({}), "suspended"),
-        InstanceCommand::Resume { id } => (format!("/instances/{id}/resume"), json!({}), "resumed"),
-        InstanceCommand::Retry { id } => (format!("/instances/{id}/retry"), json!({}), "trying again"),
+        InstanceCommand::Cancel { id, reason } => (format!("/instances/{}/cancel", encoded(&id)), json!({ "reason": reason }), "cancelled"),
+        InstanceCommand::Suspend { id } => (format!("/instances/{}/suspend", encoded(&id)), json!({}), "suspended"),
+        InstanceCommand::Resume { id } => (format!("/instances/{}/resume", encoded(&id)), json!({}), "resumed"),
+        InstanceCommand::Retry { id } => (format!("/instances/{}/retry", encoded(&id)), json!({}), "trying again"),
         InstanceCommand::Skip { id, output } => {
-            (format!("/instances/{id}/skip"), json!({ "output": json_argument("output", &output)? }), "skipped")
+            (format!("/instances/{}/skip", encoded(&id)), json!({ "output": json_argument("output", &output)? }), "skipped")
         }
     };
     let answer = client.post(&path, &body).await?;
@@ -39,8 +39,8 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(client: &Client, status: &str, limit: usize, json: bool) -> Result<ExitCode> {
-    let body = client.get(&format!("/instances?status={status}&limit={limit}")).await?;
+async fn list(client: &Client, status: &str, limit: u64, json: bool) -> Result<ExitCode> {
+    let body = client.get(&format!("/instances?status={}&limit={limit}", encoded(status))).await?;
     output::warn_if_stale(&body);
     if json {
         output::json(&body);
@@ -64,7 +64,7 @@ fn row(instance: &Value) -> Vec<String> {
 }
 
 async fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode> {
-    let body = client.get(&format!("/instances/{id}")).await?;
+    let body = client.get(&format!("/instances/{}", encoded(id))).await?;
     output::warn_if_stale(&body);
     if json {
         output::json(&body);
@@ -78,7 +78,7 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode> {
         outln!("  mend it, then: spalla instance retry {id}   (or skip, cancel)");
     }
     for position in instance["positions"].as_array().into_iter().flatten() {
-        outln!("at {}  waits for {}  since {}", cell(&position["reference"]), cell(&position["waits_for"]), cell(&position["since"]));
+        outln!("at {}  waits for {}  since {}", cell(&position["reference"]), cell(&position["waits_for"]), time(&position["since"]));
     }
     outln!("input   {}", instance["input"]);
     if !instance["context"].is_null() {

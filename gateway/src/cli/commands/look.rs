@@ -2,6 +2,7 @@
 
 use super::super::client::Client;
 use super::super::output::{self, cell, outln};
+use super::time;
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
@@ -85,7 +86,7 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn audit(client: &Client, limit: usize, json: bool) -> Result<ExitCode> {
+pub async fn audit(client: &Client, limit: u64, json: bool) -> Result<ExitCode> {
     let body = client.get(&format!("/audit?limit={limit}")).await?;
     output::warn_if_stale(&body);
     if json {
@@ -167,9 +168,4 @@ pub async fn mesh(client: &Client, json: bool) -> Result<ExitCode> {
         .collect();
     output::table(&["GATEWAY", "SITE", "ROLE", "ADDRESS", "LAG", ""], &rows, "no members");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Milliseconds as RFC 3339.
-fn time(at: &Value) -> String {
-    at.as_i64().map_or_else(|| cell(at), |at| spalla_shared::time::Timestamp(at).to_rfc3339())
 }

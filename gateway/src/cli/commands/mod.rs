@@ -7,6 +7,7 @@ mod look;
 mod task;
 
 use super::client::Client;
+use super::failure::usage;
 use super::{AuditCommand, Cli, Command, DeviceCommand, FlowCommand, InitArgs, MeshCommand};
 use crate::cli::output::outln;
 use anyhow::{Context, Result, bail};
@@ -37,8 +38,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(DeviceCommand::List) => look::devices(&client, json).await,
-            Command::Device(DeviceCommand::Add { id, profile, title, groups, opens }) => {
-                let body = serde_json::json!({ "id": id, "profile": profile, "title": title, "groups": groups, "opens": opens });
+            Command::Device(DeviceCommand::Add { id, profile, title, groups, zone, opens }) => {
+                let body =
+                    serde_json::json!({ "id": id, "profile": profile, "title": title, "groups": groups, "zone": zone, "opens": opens });
                 look::added(&client.post("/devices", &body).await?, json)
             }
             Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
@@ -51,7 +53,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
 
 fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
     use crate::cli::init::{BasePorts, InitOptions, SiteSpec};
-    let [devices, mesh, api] = args.ports[..] else { bail!("--ports takes three numbers: DEVICES,MESH,API") };
+    let [devices, mesh, api] = args.ports[..] else { bail!(usage("--ports takes three numbers: DEVICES,MESH,API")) };
     let sites = args
         .sites
         .iter()
@@ -97,6 +99,11 @@ fn json_argument(name: &str, text: &str) -> Result<Value> {
     };
     match serde_json::from_str(&text) {
         Ok(value) => Ok(value),
-        Err(error) => bail!("{place} is not JSON: {error}"),
+        Err(error) => bail!(usage(format!("{place} is not JSON: {error}"))),
     }
+}
+
+/// Milliseconds as RFC 3339.
+fn time(at: &Value) -> String {
+    at.as_i64().map_or_else(|| super::output::cell(at), |at| spalla_shared::time::Timestamp(at).to_rfc3339())
 }

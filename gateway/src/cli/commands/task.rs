@@ -1,7 +1,7 @@
 //! `spalla task list|complete`: work items.
 
 use super::super::TaskCommand;
-use super::super::client::Client;
+use super::super::client::{Client, encoded};
 use super::super::output::{self, cell, outln};
 use super::json_argument;
 use anyhow::Result;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Result<ExitCode> {
     match command {
         TaskCommand::List { to } => {
-            let path = to.map_or_else(|| "/tasks".into(), |to| format!("/tasks?to={to}"));
+            let path = to.map_or_else(|| "/tasks".into(), |to| format!("/tasks?to={}", encoded(&to)));
             let body = client.get(&path).await?;
             output::warn_if_stale(&body);
             if json {
@@ -48,7 +48,7 @@ pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Resu
             if let Some(answers) = answers {
                 body["answers"] = answers;
             }
-            let answer = client.post(&format!("/tasks/{id}/complete"), &body).await?;
+            let answer = client.post(&format!("/tasks/{}/complete", encoded(&id)), &body).await?;
             if json {
                 output::json(&answer["data"]);
             } else {

@@ -38,8 +38,9 @@ site = {site}
 # The log, snapshots, history and telemetry. Must be on a disk that keeps what it has synced.
 data = "data"
 
-# Workbooks that flows append rows to or look rows up in live here as .xlsx files.
-# workbooks = "workbooks"
+# Workbooks that flows append rows to or look rows up in live here as .xlsx files. The gateway that leads writes them:
+# put the folder on shared storage for one register over all sites.
+workbooks = "workbooks"
 
 # Devices speak MQTT 3.1.1 or 5 here, each with its user name and password.
 [devices]

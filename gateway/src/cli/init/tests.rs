@@ -80,6 +80,11 @@ fn names_that_cannot_be_used_are_refused_before_anything_is_written() {
         bad(|o| o.organisation = "a+b".into()),
         bad(|o| o.mesh = String::new()),
         bad(|o| o.cloud_url = Some("http://x".into())),
+        bad(|o| o.ports.api = o.ports.mesh),
+        bad(|o| {
+            o.ports.api = o.ports.devices + 1;
+            o.sites.push(SiteSpec { name: "b".into(), host: "localhost".into() });
+        }),
         bad(|o| {
             o.ports.api = 65535;
             o.sites.push(SiteSpec { name: "b".into(), host: "localhost".into() });

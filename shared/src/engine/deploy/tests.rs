@@ -60,6 +60,23 @@ fn all_or_nothing_and_equal_resources_change_nothing() {
 }
 
 #[test]
+fn a_device_declared_again_without_a_password_keeps_the_one_it_has() {
+    let mut state = building();
+    let mut context = Context::new(&mut state, 1, Timestamp(0));
+    let Resource::Device(with) = device("hq/x", "door", None) else { unreachable!() };
+    let titled = |title: &str, password_hash: Option<&str>| {
+        Resource::Device(Device { title: title.into(), password_hash: password_hash.map(Arc::from), ..with.clone() })
+    };
+    let hash = |context: &Context| context.state.devices[&DeviceId::new("hq/x")].device.password_hash.clone();
+    apply(&mut context, &[titled("", Some("old"))]).unwrap();
+    assert_eq!(apply(&mut context, &[titled("", None)]), Ok(Vec::new()), "nothing else changed");
+    assert_eq!(apply(&mut context, &[titled("new", None)]), Ok(vec!["device hq/x".into()]));
+    assert_eq!(hash(&context).as_deref(), Some("old"));
+    apply(&mut context, &[titled("new", Some("next"))]).unwrap();
+    assert_eq!(hash(&context).as_deref(), Some("next"));
+}
+
+#[test]
 fn a_flow_version_keeps_its_content_and_the_newest_is_enabled() {
     let mut state = building();
     let mut context = Context::new(&mut state, 1, Timestamp(0));

@@ -1,12 +1,15 @@
 //! `run.workflow`: another flow of the same group, awaited or not.
 
 use crate::engine::instance::{Next, Wait};
-use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, Interpreter, Step};
+use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, INSTANCES_MAX, Interpreter, Step};
 use crate::engine::problem::Problem;
 use crate::engine::schedule;
 use crate::flow::plan::RunWorkflow;
 use crate::id::Actor;
 use crate::value::Value;
+
+/// A flow that runs itself over and over fills the mesh up to here, not to the last place: a visitor still gets in.
+const CHILDREN_UP_TO: usize = INSTANCES_MAX / 2;
 
 impl Interpreter<'_, '_> {
     pub(in crate::engine) fn run_workflow(&mut self, mut cursor: Cursor, run: &RunWorkflow, input: Value) -> Step {
@@ -14,6 +17,13 @@ impl Interpreter<'_, '_> {
         let (depth, events_from) = (instance.depth.saturating_add(1), instance.events_from);
         if depth > CHILD_DEPTH_MAX {
             return cursor.fail(Problem::standard("runtime", 500, format!("flows run flows {CHILD_DEPTH_MAX} deep already")));
+        }
+        if self.context.state.instances.len() >= CHILDREN_UP_TO {
+            return cursor.fail(Problem::standard(
+                "limit",
+                429,
+                format!("{CHILDREN_UP_TO} instances run; only people, devices and clocks start more"),
+            ));
         }
         let with = match &run.input {
             Some(template) => match self.fill(&cursor, template, &input, &[]) {

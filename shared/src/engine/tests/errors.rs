@@ -1,4 +1,4 @@
-use super::harness::Bench;
+use super::harness::{Bench, named};
 use crate::engine::record::InstanceStatus;
 
 const CALL: &str = "call: http, with: { method: get, endpoint: 'http://localhost/x' }";
@@ -176,4 +176,16 @@ fn a_broken_expression_stands_as_an_incident() {
     let mut bench = Bench::flow("do:\n  - bad: { set: { a: '${ .n + {} }' } }\n");
     let id = bench.start(r#"{"n": 1}"#);
     assert!(bench.instance(&id).incident.as_ref().unwrap().problem.kind.ends_with("expression"));
+}
+
+#[test]
+fn a_flow_that_runs_itself_over_and_over_leaves_room_for_others() {
+    let bomb = "do:\n  - all:\n      for: { each: i, in: '${ [range(500)] }' }\n      do:\n        - again:\n            run: { workflow: { namespace: test, name: bomb, version: latest }, await: false }\n";
+    let mut bench = Bench::new(&[&named("bomb", bomb), &named("visit", "do:\n  - stay: { wait: { hours: 1 } }\n")]);
+    bench.mirrored = false;
+    bench.start_named("bomb", "{}");
+    bench.settle();
+    assert!(bench.state.instances.len() <= crate::engine::interpreter::INSTANCES_MAX / 2, "{}", bench.state.instances.len());
+    let visit = bench.start_named("visit", "{}");
+    assert!(bench.instance(&visit).incident.is_none());
 }
