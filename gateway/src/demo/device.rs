@@ -67,6 +67,13 @@ impl Device {
         let _ = self.client.publish(Message { topic, payload: payload.into(), ..Message::default() }).await;
     }
 
+    /// A state of QoS 1, e.g. what a door contact says.
+    pub async fn state(&self, property: &str, value: serde_json::Value) {
+        let topic = DeviceTopic::State(self.id.clone(), property.into()).to_string();
+        let payload = serde_json::json!({ "value": value }).to_string();
+        let _ = self.client.publish(Message { topic, payload: payload.into(), qos: Qos::AtLeastOnce, ..Message::default() }).await;
+    }
+
     pub async fn stop(&self) {
         self.client.disconnect().await;
     }

@@ -20,6 +20,8 @@ const DOOR_OUT: &str = "hq/turnstile-2";
 const ROOMS: [&str; 3] = ["orion", "vega", "lyra"];
 pub const FLOW: &str = "spalla/visitor";
 
+/// How long a room's door stands open for one person.
+const WALK_TIME: Duration = Duration::from_secs(1);
 /// A visitor who is not let in shows the code again after this long.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a code is shown at one door.
@@ -184,6 +186,18 @@ impl Visitors {
         self.world.devices.get(&DeviceId::new(id))
     }
 
+    /// The contact of a door whose lock was opened: open for as long as somebody walks through.
+    fn door_moves(&self, lock: &DeviceId) {
+        let Some(room) = lock.name().strip_prefix("lock-") else { return };
+        let contact = DeviceId::of(&lock.site(), &format!("contact-{room}"));
+        let Some(contact) = self.world.devices.get(&contact).cloned() else { return };
+        tokio::spawn(async move {
+            contact.state("open", json!(true)).await;
+            tokio::time::sleep(WALK_TIME).await;
+            contact.state("open", json!(false)).await;
+        });
+    }
+
     /// Hands QR tokens to their visitors, and lets turnstiles report who passed.
     async fn listen(self: Arc<Self>, mut streams: Streams) {
         // credential -> visit, learned from the notification that carried the token.
@@ -201,6 +215,7 @@ impl Visitors {
                     }
                 }
                 Some((device, command)) = streams.moves.recv() => {
+                    self.door_moves(&device);
                     let Some(credential) = command.args.get("credentialId").and_then(|id| id.as_str()) else { continue };
                     self.world.ledger.opened(device.as_str(), credential);
                     let direction = if device.as_str() == DOOR_OUT { "out" } else { "in" };
