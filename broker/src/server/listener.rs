@@ -44,7 +44,10 @@ pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<T
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 core.counters.refused("accept-error");
-                tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
+                tokio::select! {
+                    () = tokio::time::sleep(ACCEPT_ERROR_PAUSE) => {}
+                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                }
             }
         }
     }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How long a written device command without a deadline may stay unacknowledged.
 const DELIVER_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -112,6 +113,8 @@ pub struct Addresses {
 pub struct Broker {
     core: Arc<core::Core>,
     addresses: Addresses,
+    /// The accept loops; a port is free once its loop has ended.
+    doors: Arc<Mutex<JoinSet<()>>>,
     _stop: Arc<StopOnDrop>,
 }
 
@@ -152,11 +155,12 @@ impl Broker {
             sockets: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
         });
+        let mut doors = JoinSet::new();
         for (listener, acceptor) in listeners {
-            tokio::spawn(listener::accept(core.clone(), listener, acceptor));
+            doors.spawn(listener::accept(core.clone(), listener, acceptor));
         }
         tokio::spawn(sweep(core.clone()));
-        Ok(Self { _stop: Arc::new(StopOnDrop(core.clone())), core, addresses })
+        Ok(Self { _stop: Arc::new(StopOnDrop(core.clone())), core, addresses, doors: Arc::new(Mutex::new(doors)) })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -241,6 +245,8 @@ impl Broker {
     /// Closes the ports at once, tells the clients, and returns within two seconds. Wills are not published.
     pub async fn shutdown(&self) {
         self.core.stopping.send_replace(true);
+        let mut doors = std::mem::take(&mut *self.doors.lock());
+        while doors.join_next().await.is_some() {}
         let ends = self.core.registry.close_all(&Close::Shutdown);
         let all = async {
             for mut ended in ends {

@@ -172,3 +172,15 @@ async fn shutdown_tells_the_clients_and_frees_the_port_at_once() {
     // The client finds the new broker by itself.
     assert_eq!(within(events.recv()).await, Some(ClientEvent::Connected { session_present: false }));
 }
+
+/// On one thread nobody but `shutdown` itself gives the accept loop its turn: this failed each time while `shutdown`
+/// told the listeners to end and did not wait for it.
+#[tokio::test]
+async fn the_port_is_free_when_shutdown_returns_with_no_client_to_wait_for() {
+    for _ in 0..20 {
+        let house = open().await;
+        let address = house.broker.addresses().tcp.expect("listens");
+        house.broker.shutdown().await;
+        std::net::TcpListener::bind(address).expect("the port is free");
+    }
+}
