@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Of one input: the log is full soon, and a snapshot is due after some dozens.
-const LARGE: usize = 250_000;
+pub const LARGE: usize = 250_000;
 /// Far above what a fresh gateway writes, far below what the test writes.
 const FILE_LEN_MAX: u64 = 6 * 1024 * 1024;
 /// Writes until a snapshot must have been taken.
-const WRITES_MAX: usize = 400;
+pub const WRITES_MAX: usize = 400;
 
 #[tokio::test]
 async fn a_gateway_with_a_bad_disk_stops_and_the_mesh_goes_on() {
@@ -82,7 +82,7 @@ async fn a_gateway_with_a_bad_disk_stops_and_the_mesh_goes_on() {
 }
 
 /// Something confirmed, of about `len` bytes; over the time in which there may be no leader.
-async fn write(node: &Node, len: usize) {
+pub async fn write(node: &Node, len: usize) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let key = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
     let body = json!({ "flow": "it/note", "input": { "about": "disk", "load": load(len) }, "key": key });
@@ -117,7 +117,7 @@ async fn refuses_to_start(node: &mut Node, names: &[&str]) {
     assert!(!log.get(before..).unwrap_or_default().contains("panicked"), "{log}");
 }
 
-fn says(node: &Node, names: &[&str]) {
+pub fn says(node: &Node, names: &[&str]) {
     let log = node.log();
     assert!(names.iter().all(|name| log.contains(name)), "{log}");
 }

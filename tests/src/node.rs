@@ -42,6 +42,13 @@ impl Node {
         self.spawn(command);
     }
 
+    /// With these environment variables besides.
+    pub fn start_with(&mut self, variables: &[(&str, &Path)]) {
+        let mut command = Command::new(&self.program);
+        command.envs(variables.iter().copied());
+        self.spawn(command);
+    }
+
     /// No file of the gateway may grow beyond `bytes`: every write that would do so fails.
     pub fn start_with_file_limit(&mut self, bytes: u64) {
         let mut command = Command::new("sh");

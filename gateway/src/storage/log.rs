@@ -5,6 +5,7 @@
 //! raft-engine takes damage in the newest file for a torn tail and cuts the file off there. Whether writes that were reported
 //! done went with it shows a number that each write carries, and that stands in a small file beside the log as well.
 
+use crate::storage::watched_files::WatchedFiles;
 use parking_lot::{Mutex, RwLock};
 use protobuf::well_known_types::Any;
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
@@ -57,7 +58,7 @@ enum Message {
 }
 
 /// Emptied when the log is closed, so that the files can be opened again.
-type Files = Arc<RwLock<Option<Engine>>>;
+type Files = Arc<RwLock<Option<Engine<WatchedFiles>>>>;
 
 pub struct Log {
     files: Files,
@@ -79,9 +80,11 @@ impl Log {
             ..Config::default()
         };
         std::fs::create_dir_all(folder).map_err(|error| fail(error.to_string()))?;
-        let engine = catch_unwind(AssertUnwindSafe(|| Engine::open(config)))
+        let watched = Arc::new(WatchedFiles::new());
+        let engine = catch_unwind(AssertUnwindSafe(|| Engine::open_with_file_system(config, watched.clone())))
             .map_err(|_| fail("it is damaged in a way that its reader did not expect".into()))?
             .map_err(|error| fail(error.to_string()))?;
+        durable(&watched).map_err(fail)?;
         let written = Written::open(&engine, folder).map_err(fail)?;
         let files: Files = Arc::new(RwLock::new(Some(engine)));
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
@@ -90,7 +93,7 @@ impl Log {
             .name("raft-log".into())
             .spawn({
                 let files = files.clone();
-                move || write_all(&files, waiting, written, &failed)
+                move || write_all(&Disk { files, watched }, waiting, written, &failed)
             })
             .map_err(|error| fail(error.to_string()))?;
         Ok(Self { files, jobs, failure, writer: Mutex::new(Some(writer)) })
@@ -197,7 +200,13 @@ impl MessageExt for Indexed {
     }
 }
 
-fn write_all(files: &Files, mut waiting: mpsc::Receiver<Message>, mut written: Written, failed: &watch::Sender<Option<String>>) {
+/// What the writer writes to.
+struct Disk {
+    files: Files,
+    watched: Arc<WatchedFiles>,
+}
+
+fn write_all(disk: &Disk, mut waiting: mpsc::Receiver<Message>, mut written: Written, failed: &watch::Sender<Option<String>>) {
     let mut closing = false;
     while !closing {
         let Some(Message::Job(first)) = waiting.blocking_recv() else { break };
@@ -216,10 +225,10 @@ fn write_all(files: &Files, mut waiting: mpsc::Receiver<Message>, mut written: W
                 Err(_) => break,
             }
         }
-        write_batch(files, jobs, &mut written, failed);
+        write_batch(disk, jobs, &mut written, failed);
     }
     waiting.close();
-    files.write().take();
+    disk.files.write().take();
 }
 
 fn job_len(job: &Job) -> usize {
@@ -230,7 +239,7 @@ fn job_len(job: &Job) -> usize {
     entries.sum()
 }
 
-fn write_batch(files: &Files, jobs: Vec<Job>, written: &mut Written, failed: &watch::Sender<Option<String>>) {
+fn write_batch(disk: &Disk, jobs: Vec<Job>, written: &mut Written, failed: &watch::Sender<Option<String>>) {
     let mut dones = Vec::with_capacity(jobs.len());
     let before = failed.borrow().clone();
     let result = match before {
@@ -238,9 +247,8 @@ fn write_batch(files: &Files, jobs: Vec<Job>, written: &mut Written, failed: &wa
             dones.extend(jobs.into_iter().map(|job| job.done));
             Err(reason)
         }
-        // raft-engine panics where fsync fails.
-        None => catch_unwind(AssertUnwindSafe(|| write_jobs(files, jobs, written, &mut dones)))
-            .unwrap_or_else(|_| Err("the write or its fsync failed (disk full or broken?)".into())),
+        None => catch_unwind(AssertUnwindSafe(|| write_jobs(disk, jobs, written, &mut dones)))
+            .unwrap_or_else(|_| Err("it could not be written: its writer broke (disk full or broken?)".into())),
     };
     if let Err(reason) = &result {
         failed.send_if_modified(|failure| failure.is_none().then(|| *failure = Some(format!("raft log: {reason}"))).is_some());
@@ -250,7 +258,7 @@ fn write_batch(files: &Files, jobs: Vec<Job>, written: &mut Written, failed: &wa
     }
 }
 
-fn write_jobs(files: &Files, jobs: Vec<Job>, written: &mut Written, dones: &mut Vec<Done>) -> Result<(), String> {
+fn write_jobs(disk: &Disk, jobs: Vec<Job>, written: &mut Written, dones: &mut Vec<Done>) -> Result<(), String> {
     let mut batch = LogBatch::default();
     let (mut sync, mut compacted) = (false, false);
     let mut changes = Vec::with_capacity(jobs.len());
@@ -278,17 +286,23 @@ fn write_jobs(files: &Files, jobs: Vec<Job>, written: &mut Written, dones: &mut 
     }
     let number = written.number + 1;
     batch.put(OWN_REGION, WRITTEN.to_vec(), number.to_be_bytes().to_vec()).map_err(|error| error.to_string())?;
-    let files = files.read();
+    let files = disk.files.read();
     let engine = files.as_ref().ok_or("closed")?;
     engine.write(&mut batch, sync).map_err(not_written)?;
+    durable(&disk.watched)?;
     written.number = number;
     if sync {
         written.note().map_err(|error| error.to_string())?;
     }
     if compacted {
         engine.purge_expired_files().map_err(|error| error.to_string())?;
+        durable(&disk.watched)?;
     }
     Ok(())
+}
+
+fn durable(watched: &WatchedFiles) -> Result<(), String> {
+    watched.failure().map_or(Ok(()), |reason| Err(format!("it could not be written: {reason}")))
 }
 
 /// For an operator: what happened, and where to look.
@@ -311,7 +325,7 @@ struct Written {
 }
 
 impl Written {
-    fn open(engine: &Engine, folder: &Path) -> Result<Self, String> {
+    fn open(engine: &Engine<WatchedFiles>, folder: &Path) -> Result<Self, String> {
         let in_log = engine.get(OWN_REGION, WRITTEN).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
         let path = folder.join("written");
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| error.to_string())?;

@@ -6,6 +6,7 @@
 pub mod log;
 pub mod meta;
 pub mod snapshot;
+mod watched_files;
 
 pub use log::{Change, Log, LogError, LogFile};
 pub use meta::{Meta, MetaError};
