@@ -153,7 +153,7 @@ impl Courier {
         for item in outbox.items.range(start..) {
             pending.scanned_upto = item.seq;
             pending.len += 1;
-            pending.size += reckon(item);
+            pending.size += item.size();
             pending.alarm |= item.class == OutboxClass::Alarm;
             if pending.alarm || pending.len >= BATCH_LEN_MAX || pending.size > BATCH_SIZE_MAX {
                 break;
@@ -223,7 +223,7 @@ fn collect(outbox: &Outbox, from: u64, to: u64) -> Option<Batch> {
     let mut items: Vec<OutboxItem> = Vec::new();
     let (mut size, mut next, mut holes) = (0, from.max(outbox.acknowledged_seq + 1), Vec::new());
     for item in outbox.items.range(start..).take_while(|item| item.seq <= to).take(BATCH_LEN_MAX) {
-        size += reckon(item);
+        size += item.size();
         if size > BATCH_SIZE_MAX && !items.is_empty() {
             break;
         }
@@ -268,18 +268,6 @@ pub fn dropped_ranges(item: &OutboxItem) -> Vec<(u64, u64)> {
             _ => None,
         })
         .collect()
-}
-
-/// About what an item takes in a body.
-fn reckon(item: &OutboxItem) -> usize {
-    let event = &item.event;
-    let extensions: usize = event.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
-    96 + event.id.len()
-        + event.source.len()
-        + event.kind.len()
-        + event.subject.as_ref().map_or(0, |text| text.len())
-        + event.data.size()
-        + extensions
 }
 
 #[cfg(test)]

@@ -5,20 +5,16 @@ use super::context::Context;
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::time::Timestamp;
-use crate::value::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Items kept while the cloud is away. Past it the oldest `State` items go first, then alarms, told by a numbered `dropped` item;
-/// audit never goes, so audit alone may stand above it.
-pub const OUTBOX_LEN_MAX: usize = 100_000;
-/// How many go at once: dropping walks the whole outbox.
-const DROP_BATCH: usize = 1_000;
+mod overflow;
+
+pub use overflow::{DROPPED, OUTBOX_LEN_MAX, OUTBOX_SIZE_MAX, UNHEARD_LEN_MAX};
+
 /// A speaker asks again before its lease ends; a longer one would keep a dead gateway in the chair.
 pub const SPEAK_LEASE_MAX_MS: u64 = 60_000;
-/// Type of the item that tells what was dropped. Data: `{from, to, count, ranges: [[from, to], …]}`.
-pub const DROPPED: &str = "spalla.uplink.dropped";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
@@ -35,6 +31,21 @@ pub struct Outbox {
     /// How many items that may be dropped are in `items`.
     #[serde(default)]
     pub droppable: usize,
+    /// Of all items together, as [`OutboxItem::size`] counts.
+    #[serde(default)]
+    pub size: usize,
+    /// Audit that left for want of room and that the cloud has not been told of for sure.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
+}
+
+/// Links of the audit chain that stand in the gateways' histories only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// The newest outbox sequence that left with them.
+    pub to_seq: u64,
+    /// First and last link, by the chain's own numbers.
+    pub links: (u64, u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,74 +81,48 @@ pub fn push(context: &mut Context, class: OutboxClass, event: Event) -> u64 {
 impl Outbox {
     fn push(&mut self, class: OutboxClass, event: Event, now: Timestamp, source: &Arc<str>) -> u64 {
         let seq = self.append(class, event);
-        if self.items.len() > OUTBOX_LEN_MAX && self.droppable > 0 {
-            self.drop_oldest(now, source);
-        }
+        self.make_room(now, source);
         seq
     }
 
     fn append(&mut self, class: OutboxClass, event: Event) -> u64 {
         self.newest_seq += 1;
+        let item = OutboxItem { seq: self.newest_seq, class, event };
         self.droppable += usize::from(class != OutboxClass::Audit);
-        self.items.push_back(OutboxItem { seq: self.newest_seq, class, event });
+        self.size += item.size();
+        self.items.push_back(item);
         self.newest_seq
-    }
-
-    /// Drops a batch, states before alarms, and says which numbers are gone.
-    fn drop_oldest(&mut self, now: Timestamp, source: &Arc<str>) {
-        let mut gone: Vec<u64> = Vec::new();
-        for class in [OutboxClass::State, OutboxClass::Alarm] {
-            if gone.is_empty() {
-                self.items.retain(|item| {
-                    let goes = item.class == class && gone.len() < DROP_BATCH;
-                    if goes {
-                        gone.push(item.seq);
-                    }
-                    !goes
-                });
-            }
-        }
-        self.droppable = self.droppable.saturating_sub(gone.len());
-        let (Some(from), Some(to)) = (gone.first().copied(), gone.last().copied()) else { return };
-        let number = |seq: u64| Value::Int(i64::try_from(seq).unwrap_or(i64::MAX));
-        let ranges = ranges(&gone).into_iter().map(|(from, to)| Value::array(vec![number(from), number(to)])).collect();
-        let event = Event {
-            id: format!("dropped-{from}-{to}").into(),
-            source: source.clone(),
-            kind: DROPPED.into(),
-            subject: None,
-            time: now,
-            data: Value::object([
-                ("from", number(from)),
-                ("to", number(to)),
-                ("count", number(gone.len() as u64)),
-                ("ranges", Value::array(ranges)),
-            ]),
-            extensions: Default::default(),
-        };
-        self.append(OutboxClass::Audit, event);
     }
 
     fn acknowledge(&mut self, upto_seq: u64) {
         self.acknowledged_seq = upto_seq;
         while self.items.front().is_some_and(|item| item.seq <= upto_seq) {
             if let Some(item) = self.items.pop_front() {
-                self.droppable = self.droppable.saturating_sub(usize::from(item.class != OutboxClass::Audit));
+                self.gone(&item);
             }
         }
+        self.held_back = self.held_back.filter(|held| held.to_seq > upto_seq);
+    }
+
+    /// `item` is not in `items` any more.
+    fn gone(&mut self, item: &OutboxItem) {
+        self.droppable = self.droppable.saturating_sub(usize::from(item.class != OutboxClass::Audit));
+        self.size = self.size.saturating_sub(item.size());
     }
 }
 
-/// Neighbouring numbers as `(from, to)`. `numbers` ascends.
-fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
-        match ranges.last_mut() {
-            Some((_, to)) if *to + 1 == *number => *to = *number,
-            _ => ranges.push((*number, *number)),
-        }
+impl OutboxItem {
+    /// About what it takes in a body for the cloud, bytes.
+    pub fn size(&self) -> usize {
+        let event = &self.event;
+        let extensions: usize = event.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
+        96 + event.id.len()
+            + event.source.len()
+            + event.kind.len()
+            + event.subject.as_ref().map_or(0, |text| text.len())
+            + event.data.size()
+            + extensions
     }
-    ranges
 }
 
 /// Acknowledgements, and the speaker's chair. Refused: `invalid` (acknowledges what was never sent), `conflict` (another speaks), `late`.
@@ -193,6 +178,7 @@ mod tests {
     use super::*;
     use crate::engine::State;
     use crate::id::GroupId;
+    use crate::value::Value;
 
     fn event(id: &str) -> Event {
         Event {
@@ -226,24 +212,6 @@ mod tests {
         assert_eq!(push(&mut context, OutboxClass::State, event("d")), 4);
         acknowledge(&mut context, 4).unwrap();
         assert_eq!(push(&mut context, OutboxClass::State, event("e")), 5, "an empty outbox does not count again from one");
-    }
-
-    #[test]
-    fn overflow_drops_states_never_audit_and_says_which() {
-        let mut state = State::new(GroupId::mesh());
-        let mut context = Context::new(&mut state, 1, Timestamp(5));
-        push(&mut context, OutboxClass::Audit, event("kept"));
-        push(&mut context, OutboxClass::State, event("first"));
-        push(&mut context, OutboxClass::Alarm, event("alarm"));
-        for _ in 3..=OUTBOX_LEN_MAX {
-            push(&mut context, OutboxClass::State, event("state"));
-        }
-        let outbox = &context.state.outbox;
-        let last = outbox.items.back().unwrap();
-        assert_eq!((last.seq, last.class, &*last.event.kind), (OUTBOX_LEN_MAX as u64 + 2, OutboxClass::Audit, DROPPED));
-        assert_eq!(last.event.data.to_json(), r#"{"count":1000,"from":2,"ranges":[[2,2],[4,1002]],"to":1002}"#);
-        assert_eq!(outbox.items.iter().take(3).map(|item| item.seq).collect::<Vec<_>>(), [1, 3, 1003]);
-        assert!(outbox.items.len() <= OUTBOX_LEN_MAX);
     }
 
     #[test]
