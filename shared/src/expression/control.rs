@@ -2,8 +2,10 @@
 //!
 //! An error that the *consumer* of an output raises is not the producer's to catch: callbacks mark it as downstream.
 
-use super::eval::{Env, Item, Node, Out, each, go};
+use super::environment::{Env, Node};
+use super::eval::{each, go};
 use super::fuel::{Flow, Machine, Stop};
+use super::item::{Item, Out};
 use super::path;
 use super::syntax::{Binding, Fold, Pattern, Term};
 use crate::value::Value;

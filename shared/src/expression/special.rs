@@ -1,8 +1,10 @@
 //! Functions that take their arguments unevaluated, as loops of our own.
 
 use super::control::guarded;
-use super::eval::{Env, Item, Out, Track, each, go, iterate};
+use super::environment::Env;
+use super::eval::{each, go, iterate};
 use super::fuel::{Flow, Machine, Stop};
+use super::item::{Item, Out, Track};
 use super::math::binary;
 use super::path;
 use super::syntax::{Operator, Special, Term};
