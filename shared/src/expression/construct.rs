@@ -3,7 +3,7 @@
 use super::builtins::{format::Format, text};
 use super::environment::Env;
 use super::eval::each;
-use super::fuel::{Flow, Machine, Stop};
+use super::fuel::{Flow, Machine, Stop, wide};
 use super::item::{Item, Out};
 use super::path;
 use super::syntax::{Part, Term};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// `[inner]`
 pub(super) fn array(m: &mut Machine, inner: Option<&Term>, env: &Env, input: &Value) -> Result<Value, Stop> {
-    m.mem_array(0)?;
+    m.mem_array(0u64)?;
     let mut items = Vec::new();
     if let Some(inner) = inner {
         each(m, inner, env, input, &mut |m, value| {
@@ -54,26 +54,29 @@ pub(super) fn object(m: &mut Machine, fields: &[(Term, Option<Term>)], env: &Env
     Ok(())
 }
 
-pub(super) fn format_parts(m: &mut Machine, text: (Format, &[Part]), env: &Env, item: &Item, made: &mut String, out: Out) -> Flow {
-    let Some((part, rest)) = text.1.split_first() else {
-        m.mem_text(made.len())?;
-        return out(m, item.computed(Value::string(made)));
+/// Every combination of the parts' outputs, the first varying fastest. `tail` is what the parts behind `parts` have become.
+pub(super) fn format_parts(m: &mut Machine, (format, parts): (Format, &[Part]), env: &Env, item: &Item, tail: &str, out: Out) -> Flow {
+    let Some((part, rest)) = parts.split_last() else {
+        m.mem_text(tail.len())?;
+        return out(m, item.computed(Value::string(tail)));
     };
     m.enter()?;
-    let length = made.len();
+    let mut join = |m: &mut Machine, mut text: String| {
+        m.mem_text(wide(text.len()).saturating_add(wide(tail.len())))?;
+        text.push_str(tail);
+        format_parts(m, (format, rest), env, item, &text, out)
+    };
     match part {
         Part::Plain(plain) => {
             m.mem_text(plain.len())?;
-            made.push_str(plain);
-            format_parts(m, (text.0, rest), env, item, made, out)?;
+            join(m, plain.to_string())?;
         }
         Part::Term(term) => each(m, term, env, &item.value, &mut |m, value| {
-            made.truncate(length);
-            text.0.append(m, &value, made)?;
-            format_parts(m, (text.0, rest), env, item, made, out)
+            let mut text = String::new();
+            format.append(m, &value, &mut text)?;
+            join(m, text)
         })?,
     }
-    made.truncate(length);
     m.leave();
     Ok(())
 }

@@ -52,10 +52,7 @@ fn dispatch(m: &mut Machine, term: &Term, env: &Env, item: Item, out: Out) -> Fl
             out(m, item.computed(value))
         }
         Kind::Object(fields) => construct::object(m, fields, env, &item, Object::new(), out),
-        Kind::Text(format, parts) => {
-            let mut texts = String::new();
-            construct::format_parts(m, (*format, parts), env, &item, &mut texts, out)
-        }
+        Kind::Text(format, parts) => construct::format_parts(m, (*format, parts), env, &item, "", out),
         Kind::Negate(inner) => each(m, inner, env, &item.value, &mut |m, value| {
             let value = math::negate(&value)?;
             out(m, item.computed(value))
@@ -101,8 +98,8 @@ fn dispatch(m: &mut Machine, term: &Term, env: &Env, item: Item, out: Out) -> Fl
             go(m, &definition.body, &inner, item, out)
         }
         Kind::Native(native, args) => {
-            let mut values = Vec::with_capacity(args.len());
-            native_call(m, (*native, args), env, &item, &mut values, out)
+            let mut values = vec![Value::Null; args.len()];
+            native_call(m, (*native, args), args.len(), env, &item, &mut values, out)
         }
         Kind::Special(special, args) => special::call(m, *special, args, env, item, out),
         Kind::Literal(_) | Kind::Format(_) | Kind::Variable { .. } | Kind::Free(_) => {
@@ -161,7 +158,7 @@ fn slice(m: &mut Machine, parts: &(Term, Option<Term>, Option<Term>), env: &Env,
             let part = match item.track {
                 Track::Off => Item::plain(value),
                 _ => {
-                    m.mem_object(2)?;
+                    m.mem_object(2u64)?;
                     let key = Value::object([("start", from.clone()), ("end", to.clone())]);
                     item.part(m, &key, value)?
                 }
@@ -169,8 +166,8 @@ fn slice(m: &mut Machine, parts: &(Term, Option<Term>, Option<Term>), env: &Env,
             out(m, part)
         })
     };
-    optional(m, to.as_ref(), env, &item.value, &mut |m, to| {
-        optional(m, from.as_ref(), env, &item.value, &mut |m, from| run(m, from, to.clone()))
+    optional(m, from.as_ref(), env, &item.value, &mut |m, from| {
+        optional(m, to.as_ref(), env, &item.value, &mut |m, to| run(m, from.clone(), to))
     })
 }
 
@@ -202,15 +199,26 @@ fn condition(m: &mut Machine, branches: &[(Term, Term)], otherwise: Option<&Term
     })
 }
 
-fn native_call(m: &mut Machine, call: (builtins::Native, &[Term]), env: &Env, item: &Item, values: &mut Vec<Value>, out: Out) -> Flow {
-    let Some(arg) = call.1.get(values.len()) else {
-        let value = (call.0.run)(m, &item.value, values)?;
+/// Every combination of arguments, the first varying fastest. The first `open` arguments are still to be evaluated.
+fn native_call(
+    m: &mut Machine,
+    call: (builtins::Native, &[Term]),
+    open: usize,
+    env: &Env,
+    item: &Item,
+    values: &mut [Value],
+    out: Out,
+) -> Flow {
+    let (native, args) = call;
+    let Some(place) = open.checked_sub(1) else {
+        let value = (native.run)(m, &item.value, values)?;
         return out(m, item.computed(value));
     };
-    let count = values.len();
+    let Some(arg) = args.get(place) else { return Ok(()) };
     each(m, arg, env, &item.value, &mut |m, value| {
-        values.truncate(count);
-        values.push(value);
-        native_call(m, call, env, item, values, out)
+        if let Some(slot) = values.get_mut(place) {
+            *slot = value;
+        }
+        native_call(m, call, place, env, item, values, out)
     })
 }

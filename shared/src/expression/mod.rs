@@ -14,6 +14,7 @@
 //! Evaluation nests at most [`fuel::DEPTH`] levels, which needs up to 8 MiB of stack in a debug build: evaluate on a
 //! thread that has 16 MiB. Parsing needs less than 1 MiB.
 
+mod accumulate;
 mod assign;
 mod builtins;
 mod construct;

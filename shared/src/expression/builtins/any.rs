@@ -1,6 +1,6 @@
 //! What works on values of several types.
 
-use super::super::fuel::{Machine, Stop};
+use super::super::fuel::{Machine, Stop, wide};
 use super::super::math;
 use super::super::sort::equal;
 use super::Run;
@@ -89,7 +89,7 @@ fn contains(m: &mut Machine, whole: &Value, part: &Value) -> Result<bool, Stop> 
             Ok(true)
         }
         (Value::String(whole), Value::String(part)) => {
-            m.scan(whole.len().saturating_add(part.len()).saturating_mul(2))?;
+            m.scan(wide(whole.len()).saturating_add(wide(part.len())).saturating_mul(2))?;
             Ok(whole.contains(part.as_ref()))
         }
         (whole, part) if whole.type_name() == part.type_name() => equal(m, whole, part),

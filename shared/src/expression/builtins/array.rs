@@ -117,7 +117,7 @@ fn transpose(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
         m.step(1)?;
         width = width.max(array(row)?.len());
     }
-    m.mem_array(rows.len().saturating_add(1).saturating_mul(width))?;
+    m.mem_array(wide(rows.len()).saturating_add(1).saturating_mul(wide(width)))?;
     let column = |place: usize| rows.iter().map(move |row| row.as_array().and_then(|row| row.get(place)).cloned().unwrap_or_default());
     Ok(Value::array((0..width).map(|place| Value::array(column(place).collect())).collect()))
 }

@@ -1,6 +1,6 @@
 //! The library: natives by name, and the prelude, which is jq text and so metered by itself.
 
-mod add;
+pub(super) mod add;
 mod any;
 pub(super) mod array;
 pub(super) mod format;

@@ -1,6 +1,6 @@
 //! Sorting and what builds on it.
 
-use super::super::fuel::{Machine, Stop};
+use super::super::fuel::{Machine, Stop, wide};
 use super::super::math;
 use super::super::sort::{compare, equal, sort};
 use super::Run;
@@ -21,7 +21,7 @@ pub(super) const NATIVES: &[(&str, usize, Run)] = &[
 
 fn sorted(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
     let Value::Array(items) = input else { return Stop::raise(format!("{} cannot be sorted, as it is not an array", describe(input))) };
-    m.mem_array(items.len().saturating_mul(2))?;
+    m.mem_array(wide(items.len()).saturating_mul(2))?;
     let sorted = sort(m, items.iter().map(|item| (item.clone(), Value::Null)).collect())?;
     Ok(Value::array(sorted.into_iter().map(|(item, _)| item).collect()))
 }
@@ -30,7 +30,7 @@ fn sorted(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
 fn by_keys(m: &mut Machine, input: &Value, args: &[Value]) -> Result<Vec<(Value, Value)>, Stop> {
     let Value::Array(items) = input else { return Stop::raise(format!("{} cannot be sorted, as it is not an array", describe(input))) };
     let keys = array(args.first().unwrap_or(&Value::Null))?;
-    m.mem_array(items.len().saturating_mul(2))?;
+    m.mem_array(wide(items.len()).saturating_mul(2))?;
     sort(m, keys.iter().cloned().zip(items.iter().cloned()).collect())
 }
 
@@ -49,7 +49,7 @@ fn group_by(m: &mut Machine, input: &Value, args: &[Value]) -> Result<Value, Sto
             None => true,
         };
         if !same {
-            m.mem_array(1)?;
+            m.mem_array(1u64)?;
             groups.push(Value::array(std::mem::take(&mut group)));
         }
         m.mem_element()?;

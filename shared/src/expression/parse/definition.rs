@@ -20,7 +20,8 @@ impl Parser<'_> {
                 let inner = parser.operand()?;
                 return match &inner.kind {
                     Kind::Literal(Value::Int(number)) => Ok(parser.literal(Value::Int(number.wrapping_neg()))),
-                    Kind::Literal(Value::Float(number)) => Ok(parser.literal(Value::Float(-number))),
+                    // In its one form: 2^63 is a float, its negative the smallest whole number.
+                    Kind::Literal(Value::Float(number)) => Ok(parser.literal(Value::number(-number).unwrap_or_default())),
                     _ => parser.node(Kind::Negate(Box::new(inner))),
                 };
             }

@@ -1,5 +1,6 @@
 //! Terms that begin with a word: `if`, `try`, `reduce`, `foreach`, `break`, and calls.
 
+use super::super::accumulate::accumulates;
 use super::super::builtins;
 use super::super::syntax::{Fold, Kind, Term};
 use super::lexer::Token;
@@ -95,7 +96,8 @@ impl Parser<'_> {
         self.scopes.pop();
         self.commas = commas;
         self.expect(")")?;
-        let fold = Box::new(Fold { source, patterns, slots, init, update, extract });
+        let accumulates = !each && patterns.len() == 1 && accumulates(&update);
+        let fold = Box::new(Fold { source, patterns, slots, init, update, extract, accumulates });
         self.node(if each { Kind::Foreach(fold) } else { Kind::Reduce(fold) })
     }
 

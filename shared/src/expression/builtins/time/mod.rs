@@ -4,7 +4,7 @@ mod calendar;
 mod read;
 mod write;
 
-use super::super::fuel::Stop;
+use super::super::fuel::{Stop, wide};
 use super::Run;
 use super::text::describe;
 use crate::value::Value;
@@ -14,7 +14,7 @@ use write::strftime;
 
 pub(super) const NATIVES: &[(&str, usize, Run)] = &[
     ("gmtime", 0, |m, input, _| {
-        m.mem_array(8)?;
+        m.mem_array(8u64)?;
         let (seconds, fraction) = instant(input)?;
         Ok(Broken::from_seconds(seconds)?.to_value(fraction))
     }),
@@ -25,8 +25,8 @@ pub(super) const NATIVES: &[(&str, usize, Run)] = &[
     }),
     ("strptime", 1, |m, input, args| match (input, args) {
         (Value::String(text), [Value::String(format)]) => {
-            m.scan(text.len().saturating_add(format.len()).saturating_mul(16))?;
-            m.mem_array(8)?;
+            m.scan(wide(text.len()).saturating_add(wide(format.len())).saturating_mul(16))?;
+            m.mem_array(8u64)?;
             let read = Reader { text, broken: Broken::default(), offset: 0, week_day: None };
             read.read(text, format).map(|broken| broken.to_value(0.0))
         }

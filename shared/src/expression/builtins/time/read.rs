@@ -1,6 +1,6 @@
 //! `strptime` and `fromdate`.
 
-use super::super::super::fuel::{Machine, Stop};
+use super::super::super::fuel::{Machine, Stop, wide};
 use super::super::super::math::number;
 use super::super::text::shorten;
 use super::calendar::{Broken, DAYS, MONTHS, SECONDS_MAX};
@@ -139,7 +139,7 @@ impl Reader<'_> {
 /// RFC 3339 with any offset and fraction: more than jq reads, because times from the log have milliseconds.
 pub(super) fn from_date(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
     let Value::String(text) = input else { return Stop::raise("strptime/1 requires string inputs and arguments") };
-    m.scan(text.len().saturating_mul(4))?;
+    m.scan(wide(text.len()).saturating_mul(4))?;
     let failed = || Stop::raise(format!("date \"{}\" does not match format \"%Y-%m-%dT%H:%M:%SZ\"", shorten(text)));
     let mut reader = Reader { text, broken: Broken::default(), offset: 0, week_day: None };
     if reader.all("%Y-%m-%dT%H:%M:%S", &mut None).is_none() {

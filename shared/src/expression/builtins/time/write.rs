@@ -1,6 +1,6 @@
 //! `strftime`.
 
-use super::super::super::fuel::{Machine, Stop};
+use super::super::super::fuel::{Machine, Stop, wide};
 use super::calendar::{Broken, DAYS, MONTHS};
 use super::instant;
 use crate::value::Value;
@@ -16,7 +16,7 @@ pub(super) fn strftime(m: &mut Machine, input: &Value, format: &str) -> Result<V
         _ => return Stop::raise("strftime/1 requires parsed datetime inputs"),
     };
     // The longest directive, `%c`, gives 24 bytes for two.
-    m.mem_text(format.len().saturating_mul(16))?;
+    m.mem_text(wide(format.len()).saturating_mul(16))?;
     let mut out = String::new();
     let mut chars = format.chars();
     while let Some(c) = chars.next() {
