@@ -1,7 +1,9 @@
 //! `=`, `|=`, `+=` and their kin: find the paths, then change them one after the other.
 
-use super::eval::{Env, Item, Out, Track, each, go};
+use super::environment::Env;
+use super::eval::{each, go};
 use super::fuel::{Flow, Machine, Stop};
+use super::item::{Item, Out, Track};
 use super::math::binary;
 use super::path;
 use super::syntax::{Assignment, Operator, Term};

@@ -2,10 +2,12 @@
 //!
 //! An error that the *consumer* of an output raises is not the producer's to catch: callbacks mark it as downstream.
 
-use super::eval::{Env, Item, Node, Out, each, go};
-use super::fuel::{Flow, Machine, Stop};
-use super::path;
+use super::environment::{Env, Node};
+use super::eval::{each, go};
+use super::fuel::{Flow, Machine, Stop, wide};
+use super::item::{Item, Out, Track};
 use super::syntax::{Binding, Fold, Pattern, Term};
+use super::{accumulate, path};
 use crate::value::Value;
 
 /// Runs `body`; what it raises comes back as `Ok(Some(error))`, what `out` raises as `Err`.
@@ -62,6 +64,14 @@ pub(super) fn label(m: &mut Machine, body: &Term, env: &Env, item: Item, out: Ou
 
 pub(super) fn reduce(m: &mut Machine, fold: &Fold, env: &Env, item: Item, out: Out) -> Flow {
     go(m, &fold.init, env, item.clone(), &mut |m, state| {
+        if fold.accumulates && matches!(state.track, Track::Off) {
+            let mut state = accumulate::State::new(state.value);
+            each(m, &fold.source, env, &item.value, &mut |m, value| {
+                destructure(m, &fold.patterns, fold.slots, env, value, &mut |m, inner| state.advance(m, &fold.update, inner))
+            })?;
+            let value = state.into_value(m)?;
+            return out(m, Item::plain(value));
+        }
         let lost = state.computed(Value::Null);
         let mut state = state;
         each(m, &fold.source, env, &item.value, &mut |m, value| {
@@ -160,7 +170,7 @@ fn unpack_fields(
     let Some(((key, whole, inner), rest)) = fields.split_first() else { return unpack(m, work, bound, env, body) };
     m.enter()?;
     each(m, key, env, &value, &mut |m, key| {
-        m.mem_array(work.len() + bound.len())?;
+        m.mem_array(wide(work.len()) + wide(bound.len()))?;
         let field = path::index(m, &value, &key)?;
         let mut bound = bound.clone();
         let mut work = work.clone();

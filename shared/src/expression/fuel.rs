@@ -93,25 +93,26 @@ impl Machine {
     }
 
     /// To call before looking through `length` bytes.
-    pub(super) fn scan(&mut self, length: usize) -> Flow {
-        self.step(wide(length) / 64)
+    pub(super) fn scan(&mut self, length: impl Count) -> Flow {
+        self.step(length.count() / 64)
     }
 
-    pub(super) fn mem_text(&mut self, length: usize) -> Flow {
-        self.mem(wide(length).saturating_add(32))
+    pub(super) fn mem_text(&mut self, length: impl Count) -> Flow {
+        self.mem(length.count().saturating_add(32))
     }
 
-    pub(super) fn mem_array(&mut self, length: usize) -> Flow {
-        self.mem(wide(length).saturating_mul(ELEMENT).saturating_add(ARRAY))
+    pub(super) fn mem_array(&mut self, length: impl Count) -> Flow {
+        self.mem(length.count().saturating_mul(ELEMENT).saturating_add(ARRAY))
     }
 
     pub(super) fn mem_element(&mut self) -> Flow {
         self.mem(ELEMENT)
     }
 
-    pub(super) fn mem_object(&mut self, fields: usize) -> Flow {
+    pub(super) fn mem_object(&mut self, fields: impl Count) -> Flow {
+        let fields = fields.count();
         let node = if fields == 0 { 0 } else { NODE };
-        self.mem(wide(fields).saturating_mul(FIELD).saturating_add(OBJECT + node))
+        self.mem(fields.saturating_mul(FIELD).saturating_add(OBJECT + node))
     }
 
     pub(super) fn mem_field(&mut self, key: &str) -> Flow {
@@ -172,7 +173,24 @@ impl Machine {
     }
 }
 
-/// Lengths are counted alike on 32 and 64 bit.
+/// What a charge is made for. Sums and products of lengths are taken as `u64`, see [`wide`].
+pub(super) trait Count {
+    fn count(self) -> u64;
+}
+
+impl Count for usize {
+    fn count(self) -> u64 {
+        wide(self)
+    }
+}
+
+impl Count for u64 {
+    fn count(self) -> u64 {
+        self
+    }
+}
+
+/// To call before any arithmetic with a length, so that 32 and 64 bit count alike.
 pub(super) fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Operators. Whole numbers stay exact while they fit `i64`, then become floats; what is not finite is an error.
 
 use super::builtins::text::{describe, dump};
-use super::fuel::{Machine, Stop};
+use super::fuel::{Machine, Stop, wide};
 use super::sort::compare;
 use super::syntax::Operator;
 use crate::value::{Object, Value};
@@ -55,18 +55,18 @@ pub(super) fn add(m: &mut Machine, left: &Value, right: &Value) -> Result<Value,
     match (left, right) {
         (Value::Null, other) | (other, Value::Null) => Ok(other.clone()),
         (Value::String(left), Value::String(right)) => {
-            m.mem_text(left.len().saturating_add(right.len()))?;
+            m.mem_text(wide(left.len()).saturating_add(wide(right.len())))?;
             let mut text = String::with_capacity(left.len() + right.len());
             text.push_str(left);
             text.push_str(right);
             Ok(Value::from(text))
         }
         (Value::Array(left), Value::Array(right)) => {
-            m.mem_array(left.len().saturating_add(right.len()))?;
+            m.mem_array(wide(left.len()).saturating_add(wide(right.len())))?;
             Ok(Value::array(left.iter().chain(right.iter()).cloned().collect()))
         }
         (Value::Object(left), Value::Object(right)) => {
-            m.mem_object(left.len().saturating_add(right.len()))?;
+            m.mem_object(wide(left.len()).saturating_add(wide(right.len())))?;
             let mut made = Object::clone(left);
             made.extend(right.iter().map(|(key, value)| (key.clone(), value.clone())));
             Ok(Value::Object(Arc::new(made)))
@@ -120,7 +120,7 @@ fn repeat(m: &mut Machine, text: &str, times: &Value) -> Result<Value, Stop> {
 /// `*` on objects: merges them all the way down. Recursion is bounded by the depth of values.
 fn merge(m: &mut Machine, left: &Arc<Object>, right: &Arc<Object>) -> Result<Value, Stop> {
     m.step(1)?;
-    m.mem_object(left.len().saturating_add(right.len()))?;
+    m.mem_object(wide(left.len()).saturating_add(wide(right.len())))?;
     let mut made = Object::clone(left);
     for (key, value) in right.iter() {
         let value = match (made.get(key.as_ref()), value) {

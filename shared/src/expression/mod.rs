@@ -14,14 +14,19 @@
 //! Evaluation nests at most [`fuel::DEPTH`] levels, which needs up to 8 MiB of stack in a debug build: evaluate on a
 //! thread that has 16 MiB. Parsing needs less than 1 MiB.
 
+mod accumulate;
 mod assign;
 mod builtins;
+mod construct;
 mod control;
+mod environment;
 mod eval;
 mod fuel;
+mod item;
 mod math;
 mod parse;
 mod path;
+mod single;
 mod sort;
 mod special;
 mod syntax;
@@ -163,7 +168,7 @@ impl Expression {
         let most = Budget::per_evaluation();
         let granted = Budget { steps: budget.steps.min(most.steps), bytes: budget.bytes.min(most.bytes) };
         let mut machine = Machine::new(granted, bound, self.inner.free.clone());
-        let flow = eval::each(&mut machine, &self.inner.term, &eval::Env::ROOT, input, out);
+        let flow = eval::each(&mut machine, &self.inner.term, &environment::Env::ROOT, input, out);
         let left = machine.left();
         budget.steps = budget.steps.saturating_sub(granted.steps - left.steps);
         budget.bytes = budget.bytes.saturating_sub(granted.bytes - left.bytes);

@@ -4,7 +4,7 @@
 //! already paid for: a run of writes to one array pays for the array once.
 
 use super::builtins::text::dump;
-use super::fuel::{Flow, Machine, Stop};
+use super::fuel::{Flow, Machine, Stop, wide};
 use super::sort::compare;
 use crate::value::{DEPTH_MAX, Value};
 use std::cmp::Ordering;
@@ -53,11 +53,11 @@ pub(super) fn slice(m: &mut Machine, value: &Value, from: &Value, to: &Value) ->
         Value::Null => Ok(Value::Null),
         Value::Array(items) => {
             let (start, end) = range(items.len(), from, to)?;
-            m.mem_array(end - start)?;
+            m.mem_array(wide(end - start))?;
             Ok(Value::array(items.get(start..end).unwrap_or_default().to_vec()))
         }
         Value::String(text) => {
-            m.scan(text.len().saturating_mul(8))?;
+            m.scan(wide(text.len()).saturating_mul(8))?;
             let (start, end) = range(text.chars().count(), from, to)?;
             let begin = text.char_indices().nth(start).map_or(text.len(), |(at, _)| at);
             let tail = text.get(begin..).unwrap_or_default();
@@ -149,15 +149,16 @@ fn step_down(m: &mut Machine, slot: &mut Value, path: &[Value], paid: usize, cha
         }
         (Value::Array(items), Value::Int(_) | Value::Float(_)) => {
             let at = whole(key).unwrap_or(i64::MAX);
-            let Some(place) = element(items.len(), at) else { return Stop::raise("Out of bounds negative array index") };
+            // First, because an address of 32 bit could not hold it.
             if at >= INDEX_MAX {
                 return Stop::raise("Array index too large");
             }
+            let Some(place) = element(items.len(), at) else { return Stop::raise("Out of bounds negative array index") };
             let length = items.len().max(place.saturating_add(1));
             if paid == 0 {
                 m.mem_array(length)?;
             } else if length > items.len() {
-                m.mem_array(length - items.len())?;
+                m.mem_array(wide(length - items.len()))?;
             }
             let items = Arc::make_mut(items);
             if length > items.len() {
@@ -175,7 +176,7 @@ fn step_down(m: &mut Machine, slot: &mut Value, path: &[Value], paid: usize, cha
             let mut inner = Value::array(items.get(start..end).unwrap_or_default().to_vec());
             step_down(m, &mut inner, rest, 0, change)?;
             let Value::Array(new) = inner else { return Stop::raise("A slice of an array can only be assigned another array") };
-            m.mem_array(items.len().saturating_add(new.len()))?;
+            m.mem_array(wide(items.len()).saturating_add(wide(new.len())))?;
             Arc::make_mut(items).splice(start..end, new.iter().cloned());
             Ok(())
         }
@@ -263,7 +264,7 @@ fn delete(m: &mut Machine, slot: &mut Value, path: &[Value], paid: usize) -> Flo
         (Value::Array(items), Value::Object(_)) => {
             let (from, to) = bounds(key)?;
             let (start, end) = range(items.len(), &from, &to)?;
-            m.mem_array(items.len().saturating_mul(2))?;
+            m.mem_array(wide(items.len()).saturating_mul(2))?;
             let items = Arc::make_mut(items);
             if rest.is_empty() {
                 items.drain(start..end);

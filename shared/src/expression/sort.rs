@@ -1,7 +1,7 @@
 //! jq's order of values and a merge sort, both metered: the comparator may stop half-way, which `std`'s sorts may answer
 //! with a panic.
 
-use super::fuel::{Machine, Stop};
+use super::fuel::{Machine, Stop, wide};
 use crate::value::{Value, compare_numbers};
 use std::cmp::Ordering;
 
@@ -57,7 +57,7 @@ pub(super) fn equal(m: &mut Machine, left: &Value, right: &Value) -> Result<bool
 /// Stable. Sorts `(key, value)` by key, bottom up: runs of 1, 2, 4, … are merged.
 pub(super) fn sort(m: &mut Machine, mut items: Vec<(Value, Value)>) -> Result<Vec<(Value, Value)>, Stop> {
     let count = items.len();
-    m.mem_array(count.saturating_mul(4))?;
+    m.mem_array(wide(count).saturating_mul(4))?;
     let mut width = 1;
     while width < count {
         let mut merged = Vec::with_capacity(count);

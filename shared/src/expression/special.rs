@@ -1,8 +1,10 @@
 //! Functions that take their arguments unevaluated, as loops of our own.
 
 use super::control::guarded;
-use super::eval::{Env, Item, Out, Track, each, go, iterate};
-use super::fuel::{Flow, Machine, Stop};
+use super::environment::Env;
+use super::eval::{each, go, iterate};
+use super::fuel::{Flow, Machine, Stop, wide};
+use super::item::{Item, Out, Track};
 use super::math::binary;
 use super::path;
 use super::syntax::{Operator, Special, Term};
@@ -215,7 +217,7 @@ fn substitute(m: &mut Machine, input: &Value, pattern: (&Value, &Value), text: &
             let Value::String(insert) = &value else {
                 return Stop::raise(format!("{} cannot be added to a string", super::builtins::text::describe(&value)));
             };
-            m.mem_text(gap.len().saturating_add(insert.len()))?;
+            m.mem_text(wide(gap.len()).saturating_add(wide(insert.len())))?;
             if made.len() <= place {
                 made.push(String::new());
             }
@@ -231,7 +233,7 @@ fn substitute(m: &mut Machine, input: &Value, pattern: (&Value, &Value), text: &
     let tail = subject.get(before..).unwrap_or_default();
     let mut values = Vec::with_capacity(made.len());
     for mut text in made {
-        m.mem_text(text.len().saturating_add(tail.len()))?;
+        m.mem_text(wide(text.len()).saturating_add(wide(tail.len())))?;
         text.push_str(tail);
         values.push(Value::from(text));
     }

@@ -116,6 +116,8 @@ pub(super) struct Fold {
     pub init: Term,
     pub update: Term,
     pub extract: Option<Term>,
+    /// Whether `update` only adds to the state, see `accumulate`.
+    pub accumulates: bool,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `@base64` and its kin, alone or around interpolated strings.
 
-use super::super::fuel::{Flow, Machine, Stop};
+use super::super::fuel::{Flow, Machine, Stop, wide};
 use super::text::{self, describe};
 use crate::value::Value;
 
@@ -107,7 +107,7 @@ impl Format {
 fn plain(m: &mut Machine, value: &Value) -> Result<String, Stop> {
     let mut text = String::new();
     text::append(m, value, &mut text)?;
-    m.mem_text(text.len().saturating_mul(8))?;
+    m.mem_text(wide(text.len()).saturating_mul(8))?;
     Ok(text)
 }
 
@@ -133,7 +133,7 @@ fn row(m: &mut Machine, value: &Value, separator: char, out: &mut String, cell: 
             Value::Null => {}
             Value::Bool(_) | Value::Int(_) | Value::Float(_) => text::append_json(m, item, out)?,
             Value::String(text) => {
-                m.mem_text(text.len().saturating_mul(4))?;
+                m.mem_text(wide(text.len()).saturating_mul(4))?;
                 cell(text, out);
             }
             other => return Stop::raise(format!("{} is not valid in a csv row", describe(other))),
@@ -145,7 +145,7 @@ fn row(m: &mut Machine, value: &Value, separator: char, out: &mut String, cell: 
 fn quoted(m: &mut Machine, value: &Value, out: &mut String) -> Flow {
     match value {
         Value::String(text) => {
-            m.mem_text(text.len().saturating_mul(4))?;
+            m.mem_text(wide(text.len()).saturating_mul(4))?;
             out.push('\'');
             out.push_str(&text.replace('\'', "'\\''"));
             out.push('\'');

@@ -1,8 +1,12 @@
 //! The library: natives by name, and the prelude, which is jq text and so metered by itself.
 
+pub(super) mod add;
+mod any;
 pub(super) mod array;
 pub(super) mod format;
 mod number;
+mod object;
+mod order;
 pub(super) mod regex;
 pub(super) mod text;
 mod time;
@@ -48,7 +52,9 @@ const SPECIALS: &[(&str, usize, Special)] = &[
 ];
 
 fn natives() -> impl Iterator<Item = &'static (&'static str, usize, Run)> {
-    [array::NATIVES, number::NATIVES, regex::NATIVES, text::NATIVES, time::NATIVES].into_iter().flatten()
+    [any::NATIVES, array::NATIVES, object::NATIVES, order::NATIVES, number::NATIVES, regex::NATIVES, text::NATIVES, time::NATIVES]
+        .into_iter()
+        .flatten()
 }
 
 pub(super) fn special(name: &str, arity: usize) -> Option<Special> {

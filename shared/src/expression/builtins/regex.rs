@@ -36,7 +36,7 @@ struct Flags {
     global: bool,
     insensitive: bool,
     extended: bool,
-    single_line: bool,
+    dot_all: bool,
     skip_empty: bool,
 }
 
@@ -52,9 +52,10 @@ fn flags(value: &Value) -> Result<Flags, Stop> {
             'g' => flags.global = true,
             'i' => flags.insensitive = true,
             'x' => flags.extended = true,
-            's' => flags.single_line = true,
+            // `^` and `$` always are the ends of the whole text.
+            's' => {}
             'n' => flags.skip_empty = true,
-            'p' => (flags.single_line, flags.skip_empty) = (true, true),
+            'p' => flags.dot_all = true,
             // `l` asks for the longest match, which an automaton of this kind does not give.
             _ => return Stop::raise(format!("{} is not a valid modifier string", super::text::shorten(text))),
         }
@@ -87,8 +88,8 @@ fn compile(m: &mut Machine, source: &str, flags: Flags) -> Result<Arc<Pattern>, 
     if source.len() > PATTERN_MAX {
         return complex();
     }
-    m.mem_text(source.len().saturating_mul(64))?;
-    let key = format!("{}{}{}{source}", u8::from(flags.insensitive), u8::from(flags.extended), u8::from(flags.single_line));
+    m.mem_text(wide(source.len()).saturating_mul(64))?;
+    let key = format!("{}{}{}{source}", u8::from(flags.insensitive), u8::from(flags.extended), u8::from(flags.dot_all));
     if let Some(pattern) = m.patterns.get(&key).cloned() {
         m.mem(pattern.states.saturating_mul(64))?;
         return Ok(pattern);
@@ -99,7 +100,7 @@ fn compile(m: &mut Machine, source: &str, flags: Flags) -> Result<Arc<Pattern>, 
         .nest_limit(50)
         .case_insensitive(flags.insensitive)
         .ignore_whitespace(flags.extended)
-        .dot_matches_new_line(flags.single_line)
+        .dot_matches_new_line(flags.dot_all)
         .build()
         .parse(&ascii);
     let Ok(hir) = parsed else { return invalid() };
@@ -112,7 +113,7 @@ fn compile(m: &mut Machine, source: &str, flags: Flags) -> Result<Arc<Pattern>, 
         .nest_limit(50)
         .case_insensitive(flags.insensitive)
         .ignore_whitespace(flags.extended)
-        .dot_matches_new_line(flags.single_line)
+        .dot_matches_new_line(flags.dot_all)
         .build();
     let Ok(regex) = built else { return invalid() };
     let pattern = Arc::new(Pattern { regex, states });
@@ -215,7 +216,7 @@ fn matches(m: &mut Machine, input: &Value, args: &[Value]) -> Result<Value, Stop
 }
 
 fn describe_match(m: &mut Machine, counted: &mut Counter, found: Option<regex::Match>) -> Result<Object, Stop> {
-    m.mem_object(4)?;
+    m.mem_object(4u64)?;
     let mut made = Object::new();
     let (offset, length, text) = match found {
         Some(found) => {
@@ -248,7 +249,7 @@ impl<'t> Counter<'t> {
             (self.byte, self.character) = (0, 0);
         }
         let between = self.text.get(self.byte..byte).unwrap_or_default();
-        m.scan(between.len().saturating_mul(4))?;
+        m.scan(wide(between.len()).saturating_mul(4))?;
         self.character = self.character.saturating_add(i64::try_from(between.chars().count()).unwrap_or(i64::MAX));
         self.byte = byte;
         Ok(self.character)

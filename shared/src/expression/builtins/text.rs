@@ -172,7 +172,7 @@ fn from_json(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
         b',' | b':' => 64,
         _ => 2,
     };
-    m.scan(text.len().saturating_mul(8))?;
+    m.scan(wide(text.len()).saturating_mul(8))?;
     m.mem(text.bytes().map(weight).sum::<u64>())?;
     Value::from_json(text).or_else(|_| Stop::raise(format!("{} cannot be parsed as JSON", describe(input))))
 }
@@ -181,7 +181,7 @@ fn to_number(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
     match input {
         Value::Int(_) | Value::Float(_) => Ok(input.clone()),
         Value::String(text) => {
-            m.scan(text.len().saturating_mul(8))?;
+            m.scan(wide(text.len()).saturating_mul(8))?;
             let digits = text.strip_prefix('-').unwrap_or(text);
             // Rust also reads `inf`, `nan` and `+1`; jq reads `.5` and `5.`.
             let sound = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
@@ -243,7 +243,7 @@ fn ends(m: &mut Machine, input: &Value, args: &[Value], name: &str, test: fn(&st
 
 pub(in super::super) fn split(m: &mut Machine, text: &str, separator: &str) -> Result<Value, Stop> {
     // At most one part more than there are bytes.
-    m.scan(text.len().saturating_mul(8))?;
+    m.scan(wide(text.len()).saturating_mul(8))?;
     if text.is_empty() {
         return Ok(Value::array(Vec::new()));
     }
@@ -301,7 +301,7 @@ fn explode(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
 
 fn implode(m: &mut Machine, input: &Value) -> Result<Value, Stop> {
     let Value::Array(items) = input else { return Stop::raise("implode input must be an array") };
-    m.mem_text(items.len().saturating_mul(4))?;
+    m.mem_text(wide(items.len()).saturating_mul(4))?;
     let mut text = String::new();
     for item in items.iter() {
         let Some(code) = item.as_i64() else { return Stop::raise("Unicode codepoint must be numeric") };

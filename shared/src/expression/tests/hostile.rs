@@ -5,11 +5,11 @@ use crate::expression::{Budget, EvalError, Expression};
 use crate::value::Value;
 
 /// Half of the stack that callers are told to have. Debug builds need the most.
-const STACK: usize = 8 * 1024 * 1024;
+pub(super) const STACK: usize = 8 * 1024 * 1024;
 
 /// The fence against threads is for the library; a test may have the stack that `apply` has.
 #[allow(clippy::disallowed_methods)]
-fn with_stack<T: Send + 'static>(bytes: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn with_stack<T: Send + 'static>(bytes: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
     match std::thread::Builder::new().stack_size(bytes).spawn(body).map(std::thread::JoinHandle::join) {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),

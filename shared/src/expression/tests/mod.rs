@@ -2,6 +2,8 @@
 
 mod examples;
 mod hostile;
+mod hostile_table;
+mod manual;
 mod oracle;
 mod random;
 

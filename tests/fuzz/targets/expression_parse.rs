@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../bodies/expression.rs"]
+mod expression;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| expression::parse(data));
