@@ -51,6 +51,9 @@ impl Interpreter<'_, '_> {
             Ok(request) => request,
             Err(problem) => return cursor.fail(problem),
         };
+        if let Some(frame) = cursor.top_mut() {
+            frame.authorization = request.authentication.as_ref().map(|authentication| Box::new(authorization(authentication)));
+        }
         let deadline = self.deadline(&cursor).unwrap_or_else(|| self.context.now.plus(HTTP_DEADLINE_MS));
         let owner = self.owner(&mut cursor);
         self.context.open_effect(owner, EffectClass::Neutral, deadline, Request::Http(request));
@@ -98,6 +101,17 @@ impl Interpreter<'_, '_> {
             redirect: call.redirect,
         })
     }
+}
+
+/// `$authorization`. A secret is shown by its name: its value never enters the log.
+fn authorization(authentication: &HttpAuthentication) -> Value {
+    let (scheme, parameter) = match authentication {
+        HttpAuthentication::BearerSecret(name) => ("Bearer", format!("secret:{name}")),
+        HttpAuthentication::BasicSecret(name) => ("Basic", format!("secret:{name}")),
+        HttpAuthentication::Bearer(token) => ("Bearer", token.to_string()),
+        HttpAuthentication::Basic { username, .. } => ("Basic", username.to_string()),
+    };
+    Value::object([("scheme", Value::from(scheme)), ("parameter", Value::from(parameter))])
 }
 
 /// Fields of an object as text; fields that are null are left out.
