@@ -16,7 +16,7 @@
 
 use super::command::{Accepted, Rejection, Reply};
 use super::context::Context;
-use super::state::SEMANTICS_FIRST;
+use super::state::{SEMANTICS_FIRST, State};
 use crate::id::{Actor, NodeId};
 use crate::value::Value;
 
@@ -34,17 +34,21 @@ pub(super) fn understands(context: &mut Context, node: NodeId, semantics: u32) -
     }
 }
 
+/// A gateway whose build does not know `version`.
+pub fn waits_for(state: &State, version: u32) -> Option<NodeId> {
+    let knows = |node: &NodeId| state.understood.get(node).copied().unwrap_or(SEMANTICS_FIRST) >= version;
+    state.nodes.keys().find(|node| !knows(node)).copied()
+}
+
 pub(super) fn enable(context: &mut Context, version: u32) -> Reply {
     let state = &mut *context.state;
     if version <= state.semantics {
         return Ok(Accepted::Duplicate);
     }
-    let knows = |node: &NodeId| state.understood.get(node).copied().unwrap_or(SEMANTICS_FIRST) >= version;
-    let behind: Vec<String> = state.nodes.keys().filter(|node| !knows(node)).map(ToString::to_string).collect();
-    if let Some(first) = behind.first() {
+    if let Some(node) = waits_for(state, version) {
         return Err(Rejection::new(
             "conflict",
-            format!("semantics {version} wait for a newer build on every gateway: gateway {first} does not know them yet"),
+            format!("semantics {version} wait for a newer build on every gateway: gateway {node} does not know them yet"),
         ));
     }
     if state.nodes.is_empty() {
@@ -59,7 +63,7 @@ pub(super) fn enable(context: &mut Context, version: u32) -> Reply {
 mod tests {
     use super::*;
     use crate::codec;
-    use crate::engine::state::{Node, SEMANTICS_VERSION, State};
+    use crate::engine::state::{Node, SEMANTICS_VERSION};
     use crate::engine::{Command, Entry, apply};
     use crate::id::GroupId;
     use crate::time::Timestamp;
