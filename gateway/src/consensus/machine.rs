@@ -243,6 +243,7 @@ impl Applier {
                 // It must not panic; if it does, the state is half changed and nobody may see more of it.
                 let applied = catch_unwind(AssertUnwindSafe(|| (self.apply)(&mut state, &entry)));
                 let applied = applied.map_err(|_| format!("log entry {index} made the engine panic"))?;
+                state.known_semantics().map_err(|reason| format!("log entry {index}: {reason}"))?;
                 (Answer(Some((proposal.at, applied.reply))), applied.records)
             }
         };

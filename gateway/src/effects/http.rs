@@ -5,7 +5,7 @@ use super::executors::failed;
 use super::secret::SecretFolder;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response, Url, redirect};
 use spalla_shared::engine::effect::{HttpAuthentication, HttpRequest};
 use spalla_shared::engine::{Outcome, Problem};
@@ -28,12 +28,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Cheap to clone. Connections and certificates are set up with the first call: a gateway whose flows call nobody needs none.
 #[derive(Clone, Default)]
 pub struct HttpClient {
-    clients: Arc<OnceLock<Result<Clients, String>>>,
-}
-
-struct Clients {
-    following: Client,
-    staying: Client,
+    client: Arc<OnceLock<Result<Client, String>>>,
 }
 
 /// A POST of the gateway's own.
@@ -45,17 +40,16 @@ pub(super) struct Post<'a> {
 }
 
 impl HttpClient {
-    fn clients(&self) -> Result<&Clients, Problem> {
-        let clients = self.clients.get_or_init(|| {
+    fn client(&self) -> Result<&Client, Problem> {
+        let client = self.client.get_or_init(|| {
             // Also done by the wiring; a second call changes nothing.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let build = |policy| {
-                let client = Client::builder().redirect(policy).user_agent(concat!("spalla/", env!("CARGO_PKG_VERSION"))).build();
-                client.map_err(|error| reason(&error))
-            };
-            Ok(Clients { following: build(redirect::Policy::limited(REDIRECTS_MAX))?, staying: build(redirect::Policy::none())? })
+            let agent = concat!("spalla/", env!("CARGO_PKG_VERSION"));
+            // Redirects are followed here, where it is known which headers may go to another host.
+            let client = Client::builder().redirect(redirect::Policy::none()).user_agent(agent).build();
+            client.map_err(|error| reason(&error))
         });
-        clients.as_ref().map_err(|error| Problem::standard("configuration", 500, format!("this gateway cannot make HTTP calls: {error}")))
+        client.as_ref().map_err(|error| Problem::standard("configuration", 500, format!("this gateway cannot make HTTP calls: {error}")))
     }
 
     pub(super) async fn run(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Outcome {
@@ -70,7 +64,8 @@ impl HttpClient {
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_KEY, header(post.key)?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = send(&self.clients()?.staying, &Method::POST, &url, &headers, Some(&post.body.to_json()), post.until).await?;
+        let call = Call { method: Method::POST, url, headers, body: Some(post.body.to_json()) };
+        let response = send(self.client()?, &call, post.until).await?;
         accept(&response, false)
     }
 
@@ -101,26 +96,31 @@ impl HttpClient {
         if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let clients = self.clients()?;
-        let client = if request.redirect { &clients.following } else { &clients.staying };
-        let response = send(client, &method, &url, &headers, body.as_deref(), until).await?;
+        let asked = Value::object([
+            ("method", Value::from(method.as_str())),
+            ("uri", Value::from(url.as_str())),
+            ("headers", shown_headers(&shown)),
+        ]);
+        let mut call = Call { method, url, headers, body };
+        let client = self.client()?;
+        let mut response = send(client, &call, until).await?;
+        for _ in 0..if request.redirect { REDIRECTS_MAX } else { 0 } {
+            let Some(next) = call.redirected(&response) else { break };
+            call = next;
+            response = send(client, &call, until).await?;
+        }
         accept(&response, request.redirect)?;
         let status = response.status().as_u16();
         let response_headers = shown_headers(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
-        let bytes = timeout_at(until, read_body(response)).await.map_err(|_| late())??;
+        // Base64 makes four of three.
+        let len_max = if request.output == HttpOutput::Raw { BODY_LEN_MAX / 4 * 3 } else { BODY_LEN_MAX };
+        let bytes = timeout_at(until, read_body(response, len_max)).await.map_err(|_| late())??;
         Ok(match request.output {
             HttpOutput::Raw => Value::from(BASE64.encode(bytes)),
             HttpOutput::Content => content(&bytes, &content_type)?,
             HttpOutput::Response => Value::object([
-                (
-                    "request",
-                    Value::object([
-                        ("method", Value::from(method.as_str())),
-                        ("uri", Value::from(url.as_str())),
-                        ("headers", shown_headers(&shown)),
-                    ]),
-                ),
+                ("request", asked),
                 ("statusCode", Value::Int(i64::from(status))),
                 ("headers", response_headers),
                 ("content", content(&bytes, &content_type)?),
@@ -129,22 +129,51 @@ impl HttpClient {
     }
 }
 
+/// One request, as it goes out.
+struct Call {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl Call {
+    /// The next request where the answer sends elsewhere. What the author or the gateway put into headers for one origin, credentials
+    /// above all, does not go to another; an unencrypted one is another.
+    fn redirected(&self, response: &Response) -> Option<Self> {
+        let status = response.status();
+        let changes = matches!(status.as_u16(), 301..=303);
+        if !changes && !matches!(status.as_u16(), 307 | 308) {
+            return None;
+        }
+        let url = self.url.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+        let mut next = Self { method: self.method.clone(), url, headers: self.headers.clone(), body: self.body.clone() };
+        if next.url.origin() != self.url.origin() {
+            let neutral = |name: &HeaderName| [ACCEPT, CONTENT_TYPE, IDEMPOTENCY_KEY].contains(name);
+            next.headers = self.headers.iter().filter(|(name, _)| neutral(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+        }
+        // What browsers do, and what senders of these statuses expect: the answer is fetched.
+        if changes && self.method != Method::HEAD && (status.as_u16() == 303 || self.method == Method::POST) {
+            next.method = Method::GET;
+            next.body = None;
+            next.headers.remove(CONTENT_TYPE);
+        }
+        Some(next)
+    }
+}
+
 /// Sends until there is an answer of any status. Tries again when the connection failed: the key makes it the same call.
-async fn send(
-    client: &Client,
-    method: &Method,
-    url: &Url,
-    headers: &HeaderMap,
-    body: Option<&str>,
-    until: Instant,
-) -> Result<Response, Problem> {
+async fn send(client: &Client, call: &Call, until: Instant) -> Result<Response, Problem> {
     let mut pause = AGAIN_FIRST;
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
-        if let Some(body) = body {
-            request = request.body(body.to_owned());
+        let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
         }
         let error = match timeout_at(until, request.send()).await {
             Err(_) => return Err(late()),
@@ -175,15 +204,20 @@ fn accept(response: &Response, redirect: bool) -> Result<(), Problem> {
     if status.is_success() || (redirect && status.is_redirection()) {
         return Ok(());
     }
-    Err(Problem::standard("communication", i64::from(status.as_u16()), format!("the service answered {status}")))
+    let kind = match status.as_u16() {
+        401 => "authentication",
+        403 => "authorization",
+        _ => "communication",
+    };
+    Err(Problem::standard(kind, i64::from(status.as_u16()), format!("the service answered {status}")))
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, Problem> {
+async fn read_body(mut response: Response, len_max: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() > BODY_LEN_MAX => {
-                return Err(Problem::standard("communication", 502, format!("the answer is larger than {BODY_LEN_MAX} bytes")));
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > len_max => {
+                return Err(Problem::standard("communication", 502, format!("the answer is larger than {len_max} bytes")));
             }
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes),
@@ -222,11 +256,26 @@ async fn authorization(authentication: &HttpAuthentication, secrets: &SecretFold
     let secret = async |name: &str| secrets.read(name).await.map_err(|error| Problem::standard("authentication", 401, error.to_string()));
     Ok(match authentication {
         HttpAuthentication::Bearer(token) => format!("Bearer {token}"),
-        HttpAuthentication::BearerSecret(name) => format!("Bearer {}", secret(name).await?),
+        HttpAuthentication::BearerSecret(name) => {
+            let text = secret(name).await?;
+            let [token] = fields(&text, ["token"]).unwrap_or([text]);
+            format!("Bearer {token}")
+        }
         HttpAuthentication::Basic { username, password } => format!("Basic {}", BASE64.encode(format!("{username}:{password}"))),
-        // The file holds `user:password`.
-        HttpAuthentication::BasicSecret(name) => format!("Basic {}", BASE64.encode(secret(name).await?)),
+        HttpAuthentication::BasicSecret(name) => {
+            let text = secret(name).await?;
+            // The file holds `user:password`, or both by name.
+            let pair = fields(&text, ["username", "password"]).map(|[username, password]| format!("{username}:{password}"));
+            format!("Basic {}", BASE64.encode(pair.unwrap_or(text)))
+        }
     })
+}
+
+/// The fields of a secret that is a JSON object with all of them.
+fn fields<const N: usize>(text: &str, names: [&str; N]) -> Option<[String; N]> {
+    let object = Value::from_json(text).ok()?;
+    let found: Vec<String> = names.iter().filter_map(|name| object.get(name)?.as_str().map(str::to_owned)).collect();
+    found.try_into().ok()
 }
 
 fn url(uri: &str) -> Result<Url, Problem> {

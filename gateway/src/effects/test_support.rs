@@ -30,6 +30,8 @@ pub struct LocalGroup {
     /// The next proposal is committed, and its answer lost.
     pub lose_answer: Mutex<bool>,
     pub log: Mutex<Vec<Command>>,
+    /// What history would keep.
+    pub records: Mutex<Vec<engine::Record>>,
 }
 
 impl LocalGroup {
@@ -60,6 +62,7 @@ impl LocalGroup {
             failing: Mutex::default(),
             lose_answer: Mutex::default(),
             log: Mutex::default(),
+            records: Mutex::default(),
         })
     }
 
@@ -118,8 +121,9 @@ impl Group for LocalGroup {
         let mut state = self.state.write();
         state.applied += 1;
         let entry = Entry { index: state.applied, at: wall_now(), command };
-        let reply = engine::apply(&mut state, &entry).reply;
+        let engine::Applied { reply, records, .. } = engine::apply(&mut state, &entry);
         drop(state);
+        self.records.lock().extend(records);
         self.log.lock().push(entry.command);
         self.applied.send_replace(entry.index);
         if std::mem::take(&mut *self.lose_answer.lock()) {

@@ -3,8 +3,8 @@
 use super::command::{Accepted, Command, Entry, FlowSelector, Rejection, Reply};
 use super::context::Context;
 use super::interpreter::{Begin, Interpreter};
-use super::state::{SEMANTICS_VERSION, State};
-use super::{Applied, dedupe, function, operator, schedule, timer};
+use super::state::State;
+use super::{Applied, dedupe, function, operator, schedule, semantics, timer};
 use crate::id::Actor;
 use crate::value::Value;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
         Command::WorkItem { id, action, by, key } => function::work_item(context, id, action, by, key),
         Command::Operator { instance, action, by } => operator::act(interpreter, instance, action, by),
         Command::Uplink(command) => function::uplink(context, command),
-        Command::EnableSemantics { version } => enable(context, *version),
+        Command::Understands { node, semantics } => semantics::understands(context, *node, *semantics),
+        Command::EnableSemantics { version } => semantics::enable(context, *version),
     }
 }
 
@@ -75,16 +76,4 @@ fn start(interpreter: &mut Interpreter, flow: &FlowSelector, input: &Value, key:
         dedupe::remember(interpreter.context, key, Some(instance.clone()));
     }
     Ok(Accepted::Started { instance })
-}
-
-/// A version that this build does not know must not be switched on: it could not replay what follows.
-fn enable(context: &mut Context, version: u32) -> Reply {
-    if version > SEMANTICS_VERSION {
-        return Err(Rejection::new("invalid", format!("this build knows semantics up to {SEMANTICS_VERSION}, not {version}")));
-    }
-    if version <= context.state.semantics {
-        return Ok(Accepted::Duplicate);
-    }
-    context.state.semantics = version;
-    Ok(Accepted::Nothing)
 }

@@ -80,7 +80,12 @@ pub enum Command {
         by: Actor,
     },
     Uplink(UplinkCommand),
-    /// Switches changed meanings of existing commands on, from this entry.
+    /// A gateway says which semantics its build knows; proposed by each gateway after it starts.
+    Understands {
+        node: NodeId,
+        semantics: u32,
+    },
+    /// Switches changed meanings of existing commands on, from this entry. Refused: `conflict` while a gateway's build does not know them.
     EnableSemantics {
         version: u32,
     },

@@ -27,8 +27,11 @@ pub struct Instance {
     pub started_at: Timestamp,
     pub started_by: Actor,
     pub business_key: Option<Arc<str>>,
-    /// `$workflow.input`, behind the flow's `input.from`.
+    /// Behind the flow's `input.from`: what its first task is given.
     pub input: Value,
+    /// `$workflow.input`: as it came, where `input.from` made another of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_input: Option<Value>,
     /// `$context`.
     pub context: Value,
     /// The oldest open incident; more may stand at other tokens.
@@ -141,6 +144,9 @@ pub struct TaskFrame {
     pub guards: Vec<Guard>,
     /// Indexes of the extensions that apply.
     pub extensions: Vec<u32>,
+    /// `$authorization` of an authenticated call: `{scheme, parameter}`. A secret stands there by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Box<Value>>,
     /// The case that a `switch` took.
     pub case: Option<u32>,
     pub work: Work,

@@ -29,6 +29,7 @@ pub mod problem;
 pub mod record;
 mod retry;
 pub mod schedule;
+pub mod semantics;
 pub mod state;
 mod task;
 #[cfg(test)]

@@ -63,6 +63,7 @@ fn suspend(interpreter: &mut Interpreter, id: &InstanceId) {
         instance.status = InstanceStatus::Suspended;
     }
     lifecycle::workflow(interpreter, id, "suspended", Value::Null);
+    trace_all(interpreter, id, "suspended");
 }
 
 fn resume(interpreter: &mut Interpreter, id: &InstanceId) {
@@ -72,10 +73,21 @@ fn resume(interpreter: &mut Interpreter, id: &InstanceId) {
     let ready: Vec<u32> =
         instance.tokens.iter().filter(|(_, token)| matches!(token.wait, Wait::Ready(_))).map(|(number, _)| *number).collect();
     lifecycle::workflow(interpreter, id, "resumed", Value::Null);
+    trace_all(interpreter, id, "resumed");
     for guard in held {
         interpreter.timed_out(id, guard);
     }
     interpreter.queue.extend(ready.into_iter().map(|number| (id.clone(), number)));
+}
+
+/// The task at which each token stands says `what`.
+fn trace_all(interpreter: &mut Interpreter, id: &InstanceId, what: &str) {
+    let Some(instance) = interpreter.instance(id) else { return };
+    let tops = instance.tokens.values().filter_map(|token| token.top_task());
+    let tops: Vec<_> = tops.map(|frame| (frame.reference.clone(), frame.name.clone())).collect();
+    for (reference, name) in tops {
+        interpreter.trace_frame(id, reference, name, what, Value::Null);
+    }
 }
 
 /// The token of the incident in front, in hand.
@@ -89,6 +101,7 @@ fn incident(interpreter: &mut Interpreter, id: &InstanceId) -> Option<Cursor> {
 /// The task begins again, from its raw input.
 fn retry(interpreter: &mut Interpreter, id: &InstanceId) {
     let Some(mut cursor) = incident(interpreter, id) else { return };
+    interpreter.trace(&cursor, "retrying", Value::Null);
     let next = match cursor.top() {
         Some(frame) => {
             let next = Next::Enter { task: frame.task, input: frame.raw_input.clone() };

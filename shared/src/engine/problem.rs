@@ -39,6 +39,12 @@ impl Problem {
     pub fn timeout(detail: impl AsRef<str>) -> Self {
         Self::standard("timeout", 408, detail)
     }
+    /// The same, at this JSON pointer unless it has one.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        self.instance.get_or_insert_with(|| pointer.into());
+        self
+    }
     /// `{type, status, title, detail?, instance?}`.
     pub fn to_value(&self) -> Value {
         let mut fields = vec![

@@ -66,7 +66,8 @@ pub struct TaskRecord {
     pub instance: InstanceId,
     pub reference: Arc<str>,
     pub name: Arc<str>,
-    /// `started`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`.
+    /// `started`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`, `suspended`, `resumed`. A task that started
+    /// says `completed`, `faulted` or `cancelled` once, unless it stands.
     pub what: Arc<str>,
     pub data: Value,
 }

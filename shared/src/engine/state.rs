@@ -24,8 +24,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Version of what `apply` means. Raised by `Command::EnableSemantics`.
-pub const SEMANTICS_VERSION: u32 = 1;
+/// What `apply` means at the start of every log, for ever: a log is replayed as it was written.
+pub const SEMANTICS_FIRST: u32 = 1;
+/// The newest meaning that this build knows. `Command::EnableSemantics` switches a later one on, from its entry; what each one
+/// changed stands in `super::semantics`.
+pub const SEMANTICS_VERSION: u32 = 2;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
@@ -36,6 +39,9 @@ pub struct State {
     /// The newest `at`, clamped.
     pub clock: Timestamp,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// The newest semantics that each gateway's build knows; one that never said so knows the first.
+    #[serde(default)]
+    pub understood: BTreeMap<NodeId, u32>,
 
     pub flows: BTreeMap<FlowKey, Flow>,
     /// Parsed flows by key; not stored.
@@ -180,10 +186,11 @@ impl State {
     pub fn new(group: GroupId) -> Self {
         Self {
             group,
-            semantics: SEMANTICS_VERSION,
+            semantics: SEMANTICS_FIRST,
             applied: 0,
             clock: Timestamp::default(),
             nodes: BTreeMap::new(),
+            understood: BTreeMap::new(),
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
             interests: Arc::default(),
@@ -211,8 +218,10 @@ impl State {
         }
     }
 
-    /// Builds plans and interests again from the stored flows: after a snapshot was read. The error names the flow that no longer compiles.
+    /// Builds plans and interests again from the stored flows: after a snapshot was read. The error names the flow that no longer compiles,
+    /// or says that the snapshot is of a newer build.
     pub fn rebuild_plans(&mut self) -> Result<(), String> {
+        self.known_semantics()?;
         let mut plans = BTreeMap::new();
         for (key, flow) in &self.flows {
             let plan = Plan::compile(&flow.document).map_err(|found| {
@@ -224,6 +233,17 @@ impl State {
         self.plans = plans;
         super::schedule::refresh_interests(self);
         Ok(())
+    }
+
+    /// Whether this build knows what entries mean from here on; a replica on which it does not must stop, or it would go its own way.
+    pub fn known_semantics(&self) -> Result<(), String> {
+        if self.semantics <= SEMANTICS_VERSION {
+            return Ok(());
+        }
+        Err(format!(
+            "this mesh uses semantics {}, and this build knows them up to {SEMANTICS_VERSION}: install a build that is at least as new as the other gateways'",
+            self.semantics
+        ))
     }
 
     /// When the next timer is due: what the leader's clock waits for.

@@ -92,6 +92,168 @@ async fn what_the_other_side_does_wrong_is_a_problem_with_its_status() {
     drop(gateway);
 }
 
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"ok\":true}";
+
+fn leaked(text: &'static str, to: &str, status: &str) -> &'static str {
+    format!("HTTP/1.1 {status}\r\nlocation: {to}{text}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").leak()
+}
+
+#[tokio::test]
+async fn credentials_stay_with_their_host_when_a_redirect_leads_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("erp"), r#"{"token": "s3cret"}"#).unwrap();
+    let (elsewhere, mut at_elsewhere) = serve(vec![OK, OK]).await;
+    let (address, mut at_home) =
+        serve(vec![leaked("/moved", "", "307 Temporary Redirect"), leaked("/there", &elsewhere, "307 Temporary Redirect"), leaked("/there", &elsewhere, "303 See Other")]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
+    let request = |redirect| HttpRequest { redirect, ..http("post", format!("{address}/orders"), HttpOutput::Content) };
+    let id = group.open(EffectClass::Neutral, 10_000, Request::Http(request(true)));
+    assert_eq!(status(&outcome_of(&group, id).await), "done without status");
+    let (first, second, third) = (at_home.recv().await.unwrap(), at_home.recv().await.unwrap(), at_elsewhere.recv().await.unwrap());
+    assert!(first.contains("authorization: Bearer s3cret") && first.contains("x-site: hq"), "{first}");
+    assert!(second.starts_with("POST /moved") && second.contains("authorization: Bearer s3cret"), "the same host: {second}");
+    assert!(third.starts_with("POST /there") && third.ends_with("{\"n\":1}"), "307 keeps method and body: {third}");
+    assert!(!third.contains("authorization") && !third.contains("s3cret") && !third.contains("x-site"), "{third}");
+    assert!(third.contains(&format!("idempotency-key: mesh.{id}")), "{third}");
+    // 303: the answer is fetched.
+    let id = group.open(EffectClass::Neutral, 10_000, Request::Http(request(true)));
+    assert_eq!(status(&outcome_of(&group, id).await), "done without status");
+    let fetched = at_elsewhere.recv().await.unwrap();
+    assert!(fetched.starts_with("GET /there") && fetched.ends_with("\r\n\r\n"), "{fetched}");
+}
+
+#[tokio::test]
+async fn a_redirect_without_leave_and_one_without_end_are_what_the_specification_says() {
+    let around: Vec<&'static str> = (0..7).map(|_| leaked("/again", "", "302 Found")).collect();
+    let (address, mut requests) = serve(around).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start(&group, 1);
+    let ask = |redirect| {
+        let request = HttpRequest { redirect, authentication: None, ..http("get", address.clone(), HttpOutput::Response) };
+        group.open(EffectClass::Neutral, 10_000, Request::Http(request))
+    };
+    let Outcome::Failed { problem } = outcome_of(&group, ask(false)).await else { panic!() };
+    assert_eq!((problem.status, &*problem.title), (302, "communication"));
+    // Followed a bounded number of times; then the 3xx itself is the answer, which `redirect: true` allows.
+    let Outcome::Done { output } = outcome_of(&group, ask(true)).await else { panic!() };
+    assert_eq!(output.get("statusCode"), Some(&Value::Int(302)));
+    let mut seen = 0;
+    while requests.try_recv().is_ok() {
+        seen += 1;
+    }
+    assert_eq!(seen, 7);
+}
+
+#[tokio::test]
+async fn refusals_have_the_types_of_the_specification() {
+    let reply = |status: &str| -> &'static str { format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").leak() };
+    let cases = [("401 Unauthorized", "authentication"), ("403 Forbidden", "authorization"), ("404 Not Found", "communication"), ("500 No", "communication")];
+    let (address, _requests) = serve(cases.map(|(status, _)| reply(status)).into()).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start(&group, 1);
+    for (said, name) in cases {
+        let request = HttpRequest { authentication: None, ..http("get", address.clone(), HttpOutput::Content) };
+        let id = group.open(EffectClass::Neutral, 5_000, Request::Http(request));
+        let Outcome::Failed { problem } = outcome_of(&group, id).await else { panic!() };
+        assert_eq!(&*problem.kind, format!("https://serverlessworkflow.io/spec/1.0.0/errors/{name}"));
+        assert_eq!(problem.status.to_string(), said[..3]);
+    }
+}
+
+#[tokio::test]
+async fn each_method_output_and_way_to_say_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plain"), "ada:pw\n").unwrap();
+    std::fs::write(folder.path().join("named"), r#"{"username": "ada", "password": "pw"}"#).unwrap();
+    let text = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-count: 2\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let bytes = "HTTP/1.1 201 Created\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let empty = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\nconnection: close\r\n\r\n";
+    let (address, mut requests) = serve(vec![text, bytes, empty, head, OK, OK]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
+    let basic = HttpAuthentication::Basic { username: "ada".into(), password: "pw".into() };
+    let secret = |name: &str| HttpAuthentication::BasicSecret(name.into());
+    for (method, output, authentication, expected, sent) in [
+        ("put", HttpOutput::Content, None, r#""hi""#, "PUT /?"),
+        ("patch", HttpOutput::Raw, Some(basic), r#""aGk=""#, "authorization: Basic YWRhOnB3"),
+        ("delete", HttpOutput::Content, Some(secret("plain")), "null", "authorization: Basic YWRhOnB3"),
+        ("head", HttpOutput::Content, Some(secret("named")), "null", "authorization: Basic YWRhOnB3"),
+        ("options", HttpOutput::Content, Some(HttpAuthentication::Bearer("t".into())), r#"{"ok":true}"#, "authorization: Bearer t"),
+        ("get", HttpOutput::Content, None, r#"{"ok":true}"#, "GET /?plate=AB+1%262"),
+    ] {
+        let body = Some(Value::Int(1)).filter(|_| matches!(method, "put" | "patch"));
+        let request = HttpRequest { authentication, body, ..http(method, address.clone(), output) };
+        let id = group.open(EffectClass::Neutral, 5_000, Request::Http(request));
+        let outcome = outcome_of(&group, id).await;
+        let Outcome::Done { output } = &outcome else { panic!("{method}: {outcome:?}") };
+        assert_eq!(output.to_json(), expected, "{method}");
+        let request = requests.recv().await.unwrap();
+        assert!(request.contains(sent), "{method}: {request}");
+    }
+}
+
+/// Everything that this process writes while a call with a secret runs, at the most talkative level.
+#[derive(Clone, Default)]
+struct Written(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_in_the_request_and_nowhere_else() {
+    const FLOW: &str = "document: { dsl: '1.0.3', namespace: test, name: asks, version: '1.0.0' }
+use: { secrets: [ erp ] }
+do:
+  - ask:
+      call: http
+      with: { method: get, endpoint: { uri: 'ADDRESS/orders', authentication: { bearer: { use: erp } } }, output: response }
+      export: { as: '${ { output: $output, by: $authorization, task: $task } }' }
+  - stands: { raise: { error: { type: 'https://x/done', status: 400, detail: '${ $context | tojson }' } } }
+";
+    let written = Written::default();
+    let to = written.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || to.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("erp"), "Tr0ub4dor-and-3").unwrap();
+    // The service gives back what it was told, as careless ones do in headers.
+    let (address, mut requests) = serve(vec![OK]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
+    let checked = spalla_shared::flow::check(&FLOW.replace("ADDRESS", &address)).unwrap();
+    let flow = spalla_shared::resource::Resource::Flow(spalla_shared::resource::FlowDocument { document: checked.document });
+    group.propose(Command::Deploy { resources: vec![flow], by: "user:test".into() }).await.unwrap().reply.unwrap();
+    let flow = spalla_shared::engine::command::FlowSelector { namespace: "test".into(), name: "asks".into(), version: None };
+    group.propose(Command::Start { flow, input: Value::Null, key: "".into(), by: "user:test".into() }).await.unwrap().reply.unwrap();
+    let done = group.logged(|command| matches!(command, Command::EffectDone { .. }).then(|| command.clone())).await;
+    assert!(matches!(done, Command::EffectDone { outcome: Outcome::Done { .. }, .. }), "{done:?}");
+    assert!(requests.recv().await.unwrap().contains("Bearer Tr0ub4dor-and-3"));
+    let state = spalla_shared::codec::encode(&*group.state().read());
+    let log = spalla_shared::codec::encode(&*group.log.lock());
+    let records = format!("{:?}", group.records.lock());
+    assert!(records.contains("secret:erp"), "the flow's end shows the name: {records}");
+    let logged = written.0.lock().clone();
+    assert!(logged.len() > 200, "nothing was captured");
+    for (what, bytes) in [("state", &state), ("log", &log), ("records", &records.into_bytes()), ("output", &logged)] {
+        let text = String::from_utf8_lossy(bytes);
+        assert!(!text.contains("Tr0ub4dor") && !text.contains(&base64("Tr0ub4dor-and-3")), "the secret is in the {what}");
+    }
+}
+
+fn base64(text: &str) -> String {
+    use ::base64::Engine;
+    ::base64::engine::general_purpose::STANDARD.encode(text)
+}
+
 #[tokio::test]
 async fn a_notification_reaches_the_webhook_and_a_credential_is_signed() {
     let (address, mut requests) = serve(vec!["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"]).await;

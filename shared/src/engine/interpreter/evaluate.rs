@@ -3,9 +3,10 @@
 use super::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, VALUE_SIZE_MAX, task_of};
 use crate::engine::instance::{Frame, Token, Work};
 use crate::engine::problem::Problem;
+use crate::engine::semantics::WITH_INPUT;
 use crate::engine::state::State;
 use crate::expression::{Budget, EvalError, Expression};
-use crate::flow::plan::{DurationSpec, Plan, Schema, TaskKind, Template};
+use crate::flow::plan::{DurationSpec, FlowKey, Plan, Schema, TaskKind, Template};
 use crate::id::InstanceId;
 use crate::time::{Timestamp, parse_duration_ms};
 use crate::value::Value;
@@ -18,14 +19,19 @@ const ENTRY: Budget = Budget { steps: 20 * EVALUATION.steps, bytes: 20 * EVALUAT
 /// A wait or timeout longer than this is a mistake, and keeps instants within what dates can show: 100 years.
 const DURATION_MAX_MS: u64 = 100 * 366 * 86_400_000;
 
+/// Among extra variables: the task's raw output. No expression can name it, `$task.output` shows it.
+pub(in crate::engine) const RAW_OUTPUT: &str = "task.output";
+
 /// What is left for this entry.
 pub(in crate::engine) struct Budgets {
     left: Budget,
+    /// Which wording errors have.
+    semantics: u32,
 }
 
 impl Budgets {
-    pub fn for_entry() -> Self {
-        Self { left: ENTRY }
+    pub fn for_entry(semantics: u32) -> Self {
+        Self { left: ENTRY, semantics }
     }
     /// Too little for another step: what is ready goes on in the next entry.
     pub fn is_low(&self) -> bool {
@@ -37,7 +43,7 @@ impl Budgets {
         let result = expression.eval(input, variables, &mut budget);
         self.left.steps -= granted.steps.saturating_sub(budget.steps).min(self.left.steps);
         self.left.bytes -= granted.bytes.saturating_sub(budget.bytes).min(self.left.bytes);
-        result.map_err(|error| problem_of(expression, &error))
+        result.map_err(|error| problem_of(self.semantics, expression, input, &error))
     }
 }
 
@@ -51,10 +57,29 @@ pub(in crate::engine) fn static_value(
     budgets.eval(expression, input, variables)
 }
 
-fn problem_of(expression: &Expression, error: &EvalError) -> Problem {
+fn problem_of(semantics: u32, expression: &Expression, input: &Value, error: &EvalError) -> Problem {
     // Sources are at most 4 KiB, but an error travels further than its flow: the head is enough to find it.
     let head: String = expression.source().chars().take(200).collect();
-    Problem::standard("expression", 400, format!("{error} in `{head}`"))
+    if semantics < WITH_INPUT {
+        return Problem::standard("expression", 400, format!("{error} in `{head}`"));
+    }
+    Problem::standard("expression", 400, format!("{error} in `{head}`, given {}", shape(input)))
+}
+
+/// What kind of value stands there, without its content: `an object with id, name`, `an array of 3`.
+fn shape(value: &Value) -> String {
+    const KEYS_SHOWN: usize = 8;
+    match value {
+        Value::Null => "null".into(),
+        Value::Object(fields) if fields.is_empty() => "an empty object".into(),
+        Value::Object(fields) => {
+            let shown: Vec<String> = fields.keys().take(KEYS_SHOWN).map(|key| key.chars().take(40).collect()).collect();
+            let more = if fields.len() > KEYS_SHOWN { ", …" } else { "" };
+            format!("an object with {}{more}", shown.join(", "))
+        }
+        Value::Array(items) => format!("an array of {}", items.len()),
+        other => format!("a {}", other.type_name()),
+    }
 }
 
 impl Interpreter<'_, '_> {
@@ -64,7 +89,8 @@ impl Interpreter<'_, '_> {
         let values = if needed.is_empty() {
             Vec::new()
         } else {
-            let scope = Scope { state: self.context.state, id: &cursor.id, token: &cursor.token, plan: &cursor.plan };
+            let raw_output = extra.iter().find(|(name, _)| *name == RAW_OUTPUT).map(|(_, value)| value);
+            let scope = Scope { state: self.context.state, id: &cursor.id, token: &cursor.token, plan: &cursor.plan, raw_output };
             needed.iter().filter_map(|name| Some((&**name, lookup(extra, name).or_else(|| scope.variable(name))?))).collect()
         };
         self.budgets.eval(expression, input, &values)
@@ -150,6 +176,8 @@ struct Scope<'a> {
     id: &'a InstanceId,
     token: &'a Token,
     plan: &'a Plan,
+    /// Of the task on top, once it is there.
+    raw_output: Option<&'a Value>,
 }
 
 impl Scope<'_> {
@@ -161,17 +189,16 @@ impl Scope<'_> {
         Some(match name {
             "context" => instance.context.clone(),
             "input" => self.token.top_task().map_or_else(|| instance.input.clone(), |frame| frame.input.clone()),
-            "task" => self.task()?,
-            "workflow" => Value::object([
-                ("id", Value::from(self.id.as_str())),
-                ("definition", self.state.flows.get(&instance.flow).map(|flow| flow.document.clone()).unwrap_or_default()),
-                ("input", instance.input.clone()),
-                ("startedAt", moment(instance.started_at)),
-            ]),
+            "task" => self.task().unwrap_or_default(),
+            "workflow" => {
+                let raw = instance.raw_input.as_ref().unwrap_or(&instance.input);
+                workflow(self.state, &instance.flow, self.id, raw, instance.started_at)
+            }
             "runtime" => runtime(self.state.semantics),
             // Names, never values: they are looked up where a request is sent.
             "secrets" => Value::object(self.plan.secrets.iter().map(|name| (name, Value::from(format!("secret:{name}"))))),
-            "authorization" | "output" => Value::Null,
+            "authorization" => self.token.top_task().and_then(|frame| frame.authorization.as_deref().cloned()).unwrap_or_default(),
+            "output" => Value::Null,
             _ => return None,
         })
     }
@@ -179,13 +206,15 @@ impl Scope<'_> {
     fn task(&self) -> Option<Value> {
         let frame = self.token.top_task()?;
         let definition = task_of(self.plan, frame.task)?.definition.clone();
-        Some(Value::object([
+        let mut fields = vec![
             ("name", Value::String(frame.name.clone())),
             ("reference", Value::String(frame.reference.clone())),
             ("definition", definition),
-            ("input", frame.input.clone()),
+            ("input", frame.raw_input.clone()),
             ("startedAt", moment(frame.started_at)),
-        ]))
+        ];
+        fields.extend(self.raw_output.map(|output| ("output", output.clone())));
+        Some(Value::object(fields))
     }
 
     /// Variables of `for`, `catch` and `foreach`, innermost first; a branch sees those of its fork's token.
@@ -218,6 +247,16 @@ impl Scope<'_> {
             _ => None,
         }
     }
+}
+
+/// `$workflow`. `input`: as it came, before `input.from`.
+pub(in crate::engine) fn workflow(state: &State, flow: &FlowKey, id: &InstanceId, input: &Value, started_at: Timestamp) -> Value {
+    Value::object([
+        ("id", Value::from(id.as_str())),
+        ("definition", state.flows.get(flow).map(|flow| flow.document.clone()).unwrap_or_default()),
+        ("input", input.clone()),
+        ("startedAt", moment(started_at)),
+    ])
 }
 
 /// `$runtime`. Its version is that of the semantics: replicas may run different builds.

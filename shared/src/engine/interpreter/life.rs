@@ -58,6 +58,7 @@ impl Interpreter<'_, '_> {
             started_by: begin.by.clone(),
             business_key: business_key.clone(),
             input: input.clone(),
+            raw_input: plan.input.from.is_some().then(|| begin.input.clone()),
             context: Value::empty_object(),
             incident: None,
             parent: begin.parent,
@@ -125,7 +126,7 @@ impl Interpreter<'_, '_> {
     }
 
     fn flow_variables(&self, plan: &Plan, input: &Value, id: &InstanceId) -> Vec<(&'static str, Value)> {
-        let workflow = Value::object([("id", Value::from(id.as_str())), ("input", input.clone())]);
+        let workflow = super::evaluate::workflow(self.context.state, &plan.key, id, input, self.context.now);
         let secrets = Value::object(plan.secrets.iter().map(|name| (name, Value::from(format!("secret:{name}")))));
         vec![
             ("input", input.clone()),
@@ -169,14 +170,16 @@ impl Interpreter<'_, '_> {
     }
 
     /// The flow came to its end with `raw`; an `output` that fails faults it, for no task stands there any more.
-    pub(super) fn complete_flow(&mut self, cursor: Cursor, raw: Value) {
+    pub(super) fn complete_flow(&mut self, mut cursor: Cursor, raw: Value) {
         let plan = cursor.plan.clone();
+        // Whatever stands around an `end` has done its part.
+        self.leave_frames(&mut cursor, 0, "completed", &Value::Null);
         let output = self.transform(&cursor, &plan.output, None, raw);
         let id = cursor.id.clone();
         self.put(cursor);
         match output {
             Ok(output) => self.end_instance(&id, InstanceStatus::Completed, output, None),
-            Err(problem) => self.end_instance(&id, InstanceStatus::Faulted, Value::Null, Some(problem)),
+            Err(problem) => self.end_instance(&id, InstanceStatus::Faulted, Value::Null, Some(problem.at("/output"))),
         }
     }
 
@@ -188,7 +191,7 @@ impl Interpreter<'_, '_> {
         for number in numbers {
             if let Some(mut cursor) = self.take(id, number) {
                 self.abandon_wait(&cursor);
-                self.drop_frames(&mut cursor, 0);
+                self.leave_frames(&mut cursor, 0, "cancelled", &Value::Null);
             }
         }
         function::release_instance(self.context, id);

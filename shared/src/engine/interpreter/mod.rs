@@ -18,6 +18,7 @@ pub(super) use scope::text_of;
 use super::context::Context;
 use super::effect::Owner;
 use super::instance::{Frame, Instance, List, Next, TaskFrame, Token, Wait};
+use super::lifecycle;
 use super::problem::Problem;
 use super::record::{InstanceStatus, RecordBody, TaskRecord};
 use crate::flow::plan::{Plan, Task, TaskId};
@@ -76,9 +77,10 @@ pub(super) enum Step {
 
 impl<'a, 's> Interpreter<'a, 's> {
     pub fn new(context: &'a mut Context<'s>) -> Self {
+        let semantics = context.state.semantics;
         Self {
             context,
-            budgets: Budgets::for_entry(),
+            budgets: Budgets::for_entry(semantics),
             queue: VecDeque::new(),
             taken: BTreeSet::new(),
             steps: BTreeMap::new(),
@@ -247,6 +249,7 @@ impl<'a, 's> Interpreter<'a, 's> {
     }
 
     pub fn trace_frame(&mut self, id: &InstanceId, reference: Arc<str>, name: Arc<str>, what: &str, data: Value) {
+        lifecycle::task(self, id, &reference, what, &data);
         self.context.record(RecordBody::Task(TaskRecord { instance: id.clone(), reference, name, what: what.into(), data }));
     }
 }

@@ -1,8 +1,9 @@
 //! Around every task: input, `if`, timeout, extensions, output, export, and where control goes behind it.
 
-use super::evaluate::{limit, valid};
+use super::evaluate::{RAW_OUTPUT, limit, valid};
 use super::{CONTEXT_SIZE_MAX, Cursor, Interpreter, Step, task_of, tasks_of};
 use crate::engine::instance::{Branch, FRAMES_MAX, Frame, Guard, GuardKind, List, Next, TaskFrame, Wait, Work};
+use crate::engine::lifecycle;
 use crate::engine::problem::Problem;
 use crate::engine::state::{Timer, TimerWhat};
 use crate::flow::plan::{Call, ExportSpec, OutputSpec, Plan, Task, TaskKind, Then};
@@ -28,12 +29,14 @@ impl Interpreter<'_, '_> {
             started_at: self.context.now,
             guards: Vec::new(),
             extensions: Vec::new(),
+            authorization: None,
             case: None,
             work: Work::Nothing,
         })));
         if too_deep {
             return cursor.broken("tasks nest too deep");
         }
+        lifecycle::task(self, &cursor.id, &task.reference, "created", &Value::Null);
         match self.prepare(&mut cursor, &plan, task) {
             Ok(true) => {
                 self.trace(&cursor, "started", Value::Null);
@@ -73,7 +76,8 @@ impl Interpreter<'_, '_> {
         if !plan.extensions.is_empty() && !self.in_extension(cursor) {
             let kind = kind_name(&task.kind);
             for (index, extension) in (0u32..).zip(&plan.extensions) {
-                if *extension.extend != *kind && &*extension.extend != "all" {
+                let composite = matches!(kind, "do" | "fork") && &*extension.extend == "composite";
+                if *extension.extend != *kind && &*extension.extend != "all" && !composite {
                     continue;
                 }
                 let applies = match &extension.when {
@@ -237,17 +241,17 @@ impl Interpreter<'_, '_> {
     ) -> Result<Value, Problem> {
         let output = match &spec.as_ {
             Some(template) => {
-                let output = self.fill(cursor, template, &raw, &[("output", raw.clone())])?;
+                let output = self.fill(cursor, template, &raw, &[("output", raw.clone()), (RAW_OUTPUT, raw.clone())])?;
                 limit(&output, super::VALUE_SIZE_MAX, "output")?;
                 output
             }
-            None => raw,
+            None => raw.clone(),
         };
         if spec.schema.is_some() {
             valid(&output, spec.schema.as_ref(), "output")?;
         }
         if let Some(export) = export {
-            let context = self.fill(cursor, &export.as_, &output, &[("output", output.clone())])?;
+            let context = self.fill(cursor, &export.as_, &output, &[("output", output.clone()), (RAW_OUTPUT, raw)])?;
             limit(&context, CONTEXT_SIZE_MAX, "$context")?;
             valid(&context, export.schema.as_ref(), "export")?;
             if let Some(instance) = self.instance_mut(&cursor.id) {
@@ -264,6 +268,11 @@ impl Interpreter<'_, '_> {
             return cursor.broken("a task without its list");
         };
         let tasks = tasks_of(&plan, *list);
+        if matches!((&then, &list), (Then::Exit, List::Before(_))) {
+            // Before an extended task, `exit` leaves that task: what was given stands for its output, and it does not run.
+            cursor.token.frames.pop();
+            return self.complete(cursor, value);
+        }
         let place = match then {
             Then::Continue => Some(index.saturating_add(1)),
             Then::Exit => None,

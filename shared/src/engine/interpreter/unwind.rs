@@ -21,17 +21,29 @@ struct Catcher {
 impl Interpreter<'_, '_> {
     /// The task on top failed. Caught: control moves to the `try`. Else a raised error faults the instance,
     /// any other stands as an incident at its task.
-    pub(super) fn fail(&mut self, cursor: Cursor, mut problem: Problem, raised: bool) -> Step {
+    pub(super) fn fail(&mut self, mut cursor: Cursor, mut problem: Problem, raised: bool) -> Step {
         if problem.instance.is_none() {
             problem.instance = cursor.token.top_task().map(|frame| frame.reference.clone());
         }
         self.trace(&cursor, "faulted", problem.to_value());
         let below = cursor.token.frames.len().saturating_sub(1);
         match self.catcher(&cursor, below, &problem) {
-            Some(catcher) => self.unwind(cursor, &catcher, &problem, raised),
+            Some(catcher) => {
+                // It has said that it failed; those around it have not.
+                self.drop_frames(&mut cursor, below);
+                self.unwind(cursor, &catcher, &problem, raised)
+            }
             None if raised => {
                 let id = cursor.id.clone();
+                self.drop_frames(&mut cursor, below);
+                self.leave_frames(&mut cursor, 0, "faulted", &problem.to_value());
+                let mut around = cursor.token.parent;
                 self.put(cursor);
+                while let Some(mut outer) = around.and_then(|branch| self.take(&id, branch.token)) {
+                    self.leave_frames(&mut outer, 0, "faulted", &problem.to_value());
+                    around = outer.token.parent;
+                    self.put(outer);
+                }
                 self.end_instance(&id, InstanceStatus::Faulted, Value::Null, Some(problem));
                 Step::Parked
             }
@@ -46,7 +58,7 @@ impl Interpreter<'_, '_> {
         self.trace(&cursor, "incident", problem.to_value());
         let (id, subject) = (cursor.id.clone(), format!("{}{}", cursor.id, problem.instance.as_deref().unwrap_or_default()));
         self.context.audit(Actor::flow(&id), "instance.incident", subject, problem.to_value());
-        lifecycle::task_faulted(self, &cursor, &problem);
+        lifecycle::task_stands(self, &cursor, &problem);
         let at = self.context.now;
         self.park(cursor, Wait::Incident { at, problem });
     }
@@ -77,11 +89,12 @@ impl Interpreter<'_, '_> {
         if cursor.number != catcher.token {
             // The handler is outside of a fork: its branches go, this one with them.
             let id = cursor.id.clone();
+            self.leave_frames(&mut cursor, 0, "faulted", &problem.to_value());
             self.put(cursor);
             let Some(outer) = self.take(&id, catcher.token) else { return Step::Parked };
             cursor = outer;
         }
-        self.drop_frames(&mut cursor, catcher.frame.saturating_add(1));
+        self.leave_frames(&mut cursor, catcher.frame.saturating_add(1), "faulted", &problem.to_value());
         cursor.token.generation = self.serial(&cursor.id);
         self.drop_guards(&mut cursor, GuardKind::Attempt);
         retry::caught(self, cursor, problem, raised)
@@ -91,7 +104,7 @@ impl Interpreter<'_, '_> {
     pub(in crate::engine) fn timed_out(&mut self, id: &InstanceId, guard: u32) {
         let Some(instance) = self.instance(id) else { return };
         if instance.timeout.is_some_and(|flow| flow.id == guard) {
-            let problem = Problem::timeout("the flow took too long");
+            let problem = Problem::timeout("the flow took too long").at("/timeout");
             return self.end_instance(id, InstanceStatus::Faulted, Value::Null, Some(problem));
         }
         let holds = |frame: &TaskFrame| frame.guards.iter().any(|known| known.id == guard);
@@ -115,7 +128,7 @@ impl Interpreter<'_, '_> {
             .and_then(|frame| frame.guards.iter().find(|known| known.id == guard))
             .map(|guard| guard.kind);
         self.abandon_wait(&cursor);
-        self.drop_frames(&mut cursor, place.saturating_add(1));
+        self.leave_frames(&mut cursor, place.saturating_add(1), "cancelled", &Value::Null);
         cursor.token.generation = self.serial(id);
         let step = if kind == Some(GuardKind::Attempt) {
             self.drop_guards(&mut cursor, GuardKind::Attempt);
@@ -169,6 +182,17 @@ impl Interpreter<'_, '_> {
         }
     }
 
+    /// [`Self::drop_frames`] for tasks that have begun and not said how they ended: each says `what` in the trace, innermost first.
+    pub(in crate::engine) fn leave_frames(&mut self, cursor: &mut Cursor, keep: usize, what: &str, data: &Value) {
+        while cursor.token.frames.len() > keep {
+            if matches!(cursor.token.frames.last(), Some(Frame::Task(_))) {
+                self.trace(cursor, what, data.clone());
+            }
+            let next = cursor.token.frames.len().saturating_sub(1);
+            self.drop_frames(cursor, next);
+        }
+    }
+
     /// Ends the timeouts of `kind` on the frame on top.
     pub(in crate::engine) fn drop_guards(&mut self, cursor: &mut Cursor, kind: GuardKind) {
         let Some(frame) = cursor.top_mut() else { return };
@@ -194,9 +218,8 @@ impl Interpreter<'_, '_> {
         let numbers: Vec<u32> = instance.tokens.iter().filter_map(of_parent).collect();
         for number in numbers {
             if let Some(mut cursor) = self.take(id, number) {
-                self.trace(&cursor, "cancelled", Value::Null);
                 self.abandon_wait(&cursor);
-                self.drop_frames(&mut cursor, 0);
+                self.leave_frames(&mut cursor, 0, "cancelled", &Value::Null);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `call`: a function of the catalog, or HTTP.
 
+use super::uri;
 use crate::engine::effect::{EffectClass, HttpAuthentication, HttpRequest, Request};
 use crate::engine::function::{self, CallInfo, Started};
 use crate::engine::instance::{Next, Wait};
@@ -11,8 +12,6 @@ use std::sync::Arc;
 
 /// How long an HTTP call may take where no timeout around it says so: the specification names none, and every wait has a bound.
 pub const HTTP_DEADLINE_MS: u64 = 30_000;
-/// Of the address, before and behind filling it in.
-const URI_LEN_MAX: usize = 8192;
 
 impl Interpreter<'_, '_> {
     pub(in crate::engine) fn call_function(&mut self, mut cursor: Cursor, function: &FunctionName, with: &Template, input: &Value) -> Step {
@@ -51,6 +50,9 @@ impl Interpreter<'_, '_> {
             Ok(request) => request,
             Err(problem) => return cursor.fail(problem),
         };
+        if let Some(frame) = cursor.top_mut() {
+            frame.authorization = request.authentication.as_ref().map(|authentication| Box::new(authorization(authentication)));
+        }
         let deadline = self.deadline(&cursor).unwrap_or_else(|| self.context.now.plus(HTTP_DEADLINE_MS));
         let owner = self.owner(&mut cursor);
         self.context.open_effect(owner, EffectClass::Neutral, deadline, Request::Http(request));
@@ -61,7 +63,7 @@ impl Interpreter<'_, '_> {
     fn http_request(&mut self, cursor: &Cursor, call: &HttpCall, input: &Value) -> Result<HttpRequest, Problem> {
         let endpoint = self.fill(cursor, &call.endpoint, input, &[])?;
         let uri = match endpoint.get("uri").unwrap_or(&endpoint) {
-            Value::String(uri) => expand(uri, input)?,
+            Value::String(uri) => uri::expand(uri, input)?,
             other => return Err(Problem::standard("configuration", 400, format!("the endpoint is a {}, not a URI", other.type_name()))),
         };
         let headers = self.fill(cursor, &call.headers, input, &[])?;
@@ -100,49 +102,23 @@ impl Interpreter<'_, '_> {
     }
 }
 
-/// Fields of an object as text; fields that are null are left out.
+/// `$authorization`. A secret is shown by its name: its value never enters the log.
+fn authorization(authentication: &HttpAuthentication) -> Value {
+    let (scheme, parameter) = match authentication {
+        HttpAuthentication::BearerSecret(name) => ("Bearer", format!("secret:{name}")),
+        HttpAuthentication::BasicSecret(name) => ("Basic", format!("secret:{name}")),
+        HttpAuthentication::Bearer(token) => ("Bearer", token.to_string()),
+        HttpAuthentication::Basic { username, .. } => ("Basic", username.to_string()),
+    };
+    Value::object([("scheme", Value::from(scheme)), ("parameter", Value::from(parameter))])
+}
+
+/// Fields of an object as text; a list gives its name once per item, and what is null is left out.
 fn pairs(fields: &Value) -> Vec<(Arc<str>, Arc<str>)> {
-    let fields = fields.as_object().into_iter().flatten();
-    fields.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), text_of(value))).collect()
-}
-
-/// Fills `{name}` from the fields of `input`, percent-encoded (RFC 6570, level 1).
-fn expand(template: &str, input: &Value) -> Result<String, Problem> {
-    let bad = |detail: String| Problem::standard("configuration", 400, detail);
-    let mut uri = String::new();
-    let mut rest = template;
-    while let Some((before, behind)) = rest.split_once('{') {
-        uri.push_str(before);
-        let (name, behind) = behind.split_once('}').ok_or_else(|| bad(format!("`{template}` has a brace that does not close")))?;
-        let value = input.get(name).filter(|value| !value.is_null());
-        let value = value.ok_or_else(|| bad(format!("`{template}`: the task's input has no `{name}`")))?;
-        for byte in text_of(value).bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
-                _ => uri.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        if uri.len() > URI_LEN_MAX {
-            break;
-        }
-        rest = behind;
+    let mut pairs = Vec::new();
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        let items = value.as_array().unwrap_or(std::slice::from_ref(value));
+        pairs.extend(items.iter().filter(|item| !item.is_null()).map(|item| (name.clone(), text_of(item))));
     }
-    uri.push_str(rest);
-    if uri.len() > URI_LEN_MAX {
-        return Err(bad(format!("an address of more than {URI_LEN_MAX} bytes")));
-    }
-    Ok(uri)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_takes_fields_and_encodes_them() {
-        let input = Value::object([("plate", Value::from("KA 01/Ä")), ("n", Value::Int(7))]);
-        assert_eq!(expand("http://x/{plate}?n={n}", &input).as_deref(), Ok("http://x/KA%2001%2F%C3%84?n=7"));
-        assert!(expand("http://x/{gone}", &input).is_err());
-        assert!(expand("http://x/{open", &input).is_err());
-    }
+    pairs
 }

@@ -10,3 +10,4 @@ mod raise;
 mod run;
 mod switch;
 mod try_catch;
+mod uri;

@@ -1,5 +1,6 @@
 //! `run.workflow`: another flow of the same group, awaited or not.
 
+use crate::engine::command::Rejection;
 use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, INSTANCES_MAX, Interpreter, Step};
 use crate::engine::problem::Problem;
@@ -19,11 +20,8 @@ impl Interpreter<'_, '_> {
             return cursor.fail(Problem::standard("runtime", 500, format!("flows run flows {CHILD_DEPTH_MAX} deep already")));
         }
         if self.context.state.instances.len() >= CHILDREN_UP_TO {
-            return cursor.fail(Problem::standard(
-                "limit",
-                429,
-                format!("{CHILDREN_UP_TO} instances run; only people, devices and clocks start more"),
-            ));
+            let detail = format!("{CHILDREN_UP_TO} instances run; only people, devices and clocks start more");
+            return cursor.fail(Problem::own("limit", 429, detail));
         }
         let with = match &run.input {
             Some(template) => match self.fill(&cursor, template, &input, &[]) {
@@ -45,7 +43,17 @@ impl Interpreter<'_, '_> {
                 Step::Parked
             }
             Ok(_) => Step::Go(cursor, Next::Done { value: input }),
-            Err(rejection) => cursor.fail(rejection.into()),
+            Err(rejection) => cursor.fail(refused(&run.name, &rejection)),
         }
+    }
+}
+
+/// Why another flow did not start, as an error of the task that wanted it: a bad input is the specification's `validation`.
+fn refused(name: &str, rejection: &Rejection) -> Problem {
+    let detail = format!("`{name}` did not start: {}", rejection.message);
+    match &*rejection.code {
+        "invalid" => Problem::standard("validation", 400, detail),
+        "not-found" => Problem::standard("configuration", 404, detail),
+        code => Problem::own(code, if code == "limit" { 429 } else { 409 }, detail),
     }
 }

@@ -136,3 +136,32 @@ fn who_waits_for_a_unit_gets_it_when_the_holder_ends() {
     bench.operate(&first, OperatorAction::Cancel { reason: "test".into() }).reply.unwrap();
     assert_eq!(&*bench.instance(&second).positions()[0].name, "stay");
 }
+
+#[test]
+fn an_http_request_is_built_as_the_flow_says() {
+    let mut bench = Bench::flow(
+        r"
+do:
+  - ask:
+      call: http
+      with:
+        method: POST
+        endpoint: { uri: 'http://erp/orders/{order.id}{?site}' }
+        query: { tag: [ a, '${ .n }' ], none: '${ null }', n: '${ .n }' }
+        headers: { x-one: '${ .n }', x-two: [ b, c ] }
+        body: { order: '${ .order }' }
+        output: response
+        redirect: true
+",
+    );
+    bench.start(r#"{"n": 7, "order": {"id": "o/1"}, "site": "hq"}"#);
+    let Request::Http(request) = bench.state.effects[&bench.effect()].request.clone() else { panic!() };
+    let texts = |pairs: &[(std::sync::Arc<str>, std::sync::Arc<str>)]| -> Vec<String> {
+        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    };
+    assert_eq!((&*request.method, &*request.uri), ("post", "http://erp/orders/o%2F1?site=hq"));
+    assert_eq!(texts(&request.query), ["n=7", "tag=a", "tag=7"]);
+    assert_eq!(texts(&request.headers), ["x-one=7", "x-two=b", "x-two=c"]);
+    assert_eq!(request.body.map(|body| body.to_json()).as_deref(), Some(r#"{"order":{"id":"o/1"}}"#));
+    assert!(request.redirect);
+}

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const KINDS: [&str; 5] = ["authentications", "errors", "functions", "retries", "timeouts"];
-const EXTENDABLE: [&str; 13] = ["all", "call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
+/// `composite` is the specification's word for `do` and `fork` together.
+const EXTENDABLE: [&str; 14] = ["all", "call", "composite", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
 
 #[derive(Default)]
 pub(super) struct Definitions {
