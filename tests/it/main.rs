@@ -3,6 +3,7 @@
 mod api;
 mod device;
 mod faults;
+mod foreign;
 mod mesh;
 mod no_quorum;
 mod shutdown;

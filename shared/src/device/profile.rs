@@ -8,6 +8,8 @@ use std::sync::Arc;
 /// An opening command may live this long at most (FIELD rule: a late *open* is worse than none).
 pub const OPENING_EXPIRY_MAX_MS: u64 = 10_000;
 pub const OPENING_EXPIRY_DEFAULT_MS: u64 = 3_000;
+/// A door that does not show its opening within a minute did not open by it.
+pub const CONFIRM_MAX_MS: u64 = 60_000;
 pub const EXPIRY_DEFAULT_MS: u64 = 30_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,6 +160,13 @@ impl CommandSpec {
             CommandClass::Opening => OPENING_EXPIRY_DEFAULT_MS,
             _ => EXPIRY_DEFAULT_MS,
         })
+    }
+}
+
+impl CommandSpec {
+    /// How long the proof of its completion may take after its answer.
+    pub fn confirm_ms(&self) -> u64 {
+        self.confirm.as_ref().map_or(0, |confirm| confirm.within_ms.min(CONFIRM_MAX_MS))
     }
 }
 

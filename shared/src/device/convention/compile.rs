@@ -54,6 +54,7 @@ pub(super) enum What {
         id: Option<Expression>,
         status: Expression,
         detail: Option<Expression>,
+        retained: bool,
     },
     Discover {
         propose: Expression,
@@ -122,7 +123,7 @@ impl Compiled {
                 let at = format!("{at}/answers/{place}");
                 let [id, detail] = [("id", &from.id), ("detail", &from.detail)].map(|(key, text)| reader.jq_or_none(&at, key, text));
                 let status = reader.jq(&at, "status", &from.status, &READING);
-                let what = status.map(|status| What::Answer { command: command.clone(), id, status, detail });
+                let what = status.map(|status| What::Answer { command: command.clone(), id, status, detail, retained: from.retained });
                 entries.extend(reader.entry(&at, &from.topic, &from.when, what));
             }
             let at = format!("{at}/publish");

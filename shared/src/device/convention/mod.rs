@@ -163,6 +163,9 @@ pub struct AnswerFrom {
     pub status: Arc<str>,
     #[serde(default)]
     pub detail: Option<Arc<str>>,
+    /// Takes an answer without an id also where it is retained, which might be an old one: for devices that retain all they say.
+    #[serde(default)]
+    pub retained: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

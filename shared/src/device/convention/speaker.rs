@@ -60,7 +60,8 @@ impl Speaker {
         self.filters.iter().any(|filter| filter_matches(filter, topic))
     }
 
-    /// Whether its login may publish there. Never where its own commands go.
+    /// Whether its login may publish there. Never where its own commands go, unless the convention reads there too (a device
+    /// that answers on its command's topic).
     pub fn may_publish(&self, topic: &str) -> bool {
         self.reads(topic) || self.publishes.iter().any(|filter| filter_matches(filter, topic)) && !self.is_command(topic)
     }
@@ -69,7 +70,8 @@ impl Speaker {
         self.commands.values().chain(&self.subscribes).any(|own| filter_covers(own, filter))
     }
 
-    fn is_command(&self, topic: &str) -> bool {
+    /// Whether its commands go there: nobody else publishes on it.
+    pub fn is_command(&self, topic: &str) -> bool {
         self.commands.values().any(|own| own == topic)
     }
 

@@ -90,7 +90,7 @@ impl Speaker {
             ("retained", Value::Bool(message.retained)),
             ("device", self.device.clone()),
         ];
-        let mut sheet = Sheet { payload, variables: &variables, budget: Budget::per_evaluation() };
+        let mut sheet = Sheet { payload, variables: &variables, budget: Budget::per_evaluation(), retained: message.retained };
         for (entry, _) in matching {
             match sheet.read(entry) {
                 Ok(meanings) => understood.meanings.extend(meanings),
@@ -128,6 +128,7 @@ struct Sheet<'a> {
     payload: Value,
     variables: &'a [(&'a str, Value)],
     budget: Budget,
+    retained: bool,
 }
 
 impl Sheet<'_> {
@@ -173,7 +174,8 @@ impl Sheet<'_> {
                 };
                 Meaning::Event { name: name.clone(), id: given, time: self.time(time.as_ref())?, data }
             }
-            What::Answer { command, id, status, detail } => {
+            What::Answer { id: None, retained: false, .. } if self.retained => return Ok(Vec::new()),
+            What::Answer { command, id, status, detail, .. } => {
                 let status = match self.eval(status)? {
                     Value::Null => return Ok(Vec::new()),
                     value => ack_status(&value)?,

@@ -233,6 +233,161 @@ fn uhppoted() {
 }
 
 #[test]
+fn frigate() {
+    let camera = speaker("frigate-camera", "hq/gate", &[("camera", "front_door")]);
+    let tracked = |kind: &str, camera: &str| {
+        format!(
+            r#"{{"type":"{kind}","before":{{}},"after":{{"id":"160.4-mx","camera":"{camera}","label":"person","score":0.88,"false_positive":false,
+                "start_time":1607123955.475377,"current_zones":["yard"],"recognized_license_plate":null}}}}"#
+        )
+    };
+    means(
+        &camera,
+        &[
+            ("frigate/available", "online", &["online.0 true"]),
+            ("frigate/available", "stopped", &["online.0 false"]),
+            ("frigate/front_door/status/detect", "disabled", &["online.1 true"]),
+            ("frigate/front_door/status/detect", "offline", &["online.1 false"]),
+            ("frigate/front_door/person", "3", &["people=3"]),
+            (
+                "frigate/events",
+                &tracked("new", "front_door"),
+                &["object-seen#160.4-mx @1607123955475 {\"label\":\"person\",\"plate\":null,\"score\":0.88,\"zones\":[\"yard\"]}"],
+            ),
+            ("frigate/events", &tracked("update", "front_door"), &[]),
+            ("frigate/events", &tracked("new", "back_door"), &[]),
+            (
+                "frigate/tracked_object_update",
+                r#"{"type":"lpr","id":"160.4-mx","name":"Ann","plate":"123ABC","score":0.95,"camera":"front_door","timestamp":1607123958.748393}"#,
+                &["plate-seen#160.4-mx-123ABC @1607123958748 {\"confidence\":0.95,\"name\":\"Ann\",\"plate\":\"123ABC\"}"],
+            ),
+            // A guess is not told.
+            (
+                "frigate/tracked_object_update",
+                r#"{"type":"lpr","id":"1","plate":"1","score":0.4,"camera":"front_door","timestamp":1}"#,
+                &[],
+            ),
+            ("frigate/front_door/detect/state", "ON", &["detect=true", "detect-on<-Done#last null"]),
+        ],
+    );
+    assert_eq!(sent(&camera, "detect-off", "{}"), "frigate/front_door/detect/set OFF");
+    let server = speaker("frigate", "hq/frigate", &[]);
+    means(&server, &[("frigate/yard/status/detect", "online", &["yard is frigate-camera [camera:yard root:frigate]"])]);
+}
+
+#[test]
+fn onvif_json_of_either_shape() {
+    let camera = speaker("onvif-camera", "hq/cam", &[("prefix", "BoschCam1")]);
+    let topic = "BoschCam1/onvif-ej/RuleEngine/LineDetector/Crossed/&1/Crossing_line_1";
+    let crossed = |object: &str| {
+        format!(r#"{{"UtcTime":"2026-01-01T00:00:00.000Z","Source":{{"VideoSource":"1","Rule":"Line1"}},"Data":{{"Object":{object}}}}}"#)
+    };
+    let is = "line-crossed#- @1767225600000 {\"class\":\"Person\",\"object\":7,\"rule\":\"Line1\"}";
+    means(
+        &camera,
+        &[
+            (
+                topic,
+                &crossed(r##"{"Object":{"@ObjectId":7,"Appearance":{"Class":{"Type":{"@Likelihood":0.91,"#text":"Person"}}}}}"##),
+                &[is],
+            ),
+            (topic, &crossed(r##"[{"Object":[{"@ObjectId":7,"Appearance":{"Class":{"Type":[{"#text":"Person"}]}}}]}]"##), &[is]),
+            (topic, &crossed(r#"{"Object":{"@ObjectId":7,"Appearance":{"Class":{"Type":"Person"}}}}"#), &[is]),
+        ],
+    );
+}
+
+#[test]
+fn nuki_hub_says_three_separate_things_of_a_command() {
+    let lock = speaker("nuki-hub", "hq/flat", &[]);
+    means(
+        &lock,
+        &[
+            ("nukihub/maintenance/mqttConnectionState", "online", &["online.0 true"]),
+            ("nukihub/lock/state", "locked", &["lock=\"locked\""]),
+            ("nukihub/lock/doorSensorState", "doorClosed", &["open=false"]),
+            ("nukihub/lock/action", "ack", &[]),
+            ("nukihub/lock/commandResult", "success", &["lock<-Accepted#last \"success\"", "open<-Accepted#last \"success\""]),
+            ("nukihub/lock/commandResult", "working", &[]),
+            ("nukihub/lock/completionStatus", "success", &["lock<-Done#last \"success\"", "open<-Done#last \"success\""]),
+            (
+                "nukihub/lock/completionStatus",
+                "motorBlocked",
+                &["lock<-Failed#last \"motorBlocked\"", "open<-Failed#last \"motorBlocked\""],
+            ),
+        ],
+    );
+    assert_eq!(sent(&lock, "open", "{}"), "nukihub/lock/action lockNgoUnlatch");
+}
+
+#[test]
+fn esp_rfid_by_the_door_inside_the_payload() {
+    let door = speaker("esp-rfid", "hq/shed", &[("ip", "192.0.2.7")]);
+    let access = |known: &str, access: &str, door: &str| {
+        format!(
+            r#"{{"type":"access","time":1605991375,"isknown":"{known}","access":"{access}","username":"Ann","uid":"4d7a","door":"{door}"}}"#
+        )
+    };
+    means(
+        &door,
+        &[
+            ("/rfid/send", r#"{"type":"heartbeat","time":1605991375,"ip":"192.0.2.7","door":"shed"}"#, &["online.0 true"]),
+            (
+                "/rfid/send",
+                &access("true", "Always", "shed"),
+                &["admitted#1605991375-4d7a @1605991375000 {\"card\":\"4d7a\",\"name\":\"Ann\"}"],
+            ),
+            (
+                "/rfid/send",
+                &access("false", "Denied", "shed"),
+                &["refused#1605991375-4d7a @1605991375000 {\"card\":\"4d7a\",\"name\":\"Ann\"}"],
+            ),
+            ("/rfid/send", &access("true", "Always", "garage"), &[]),
+            (
+                "/rfid/send",
+                r#"{"type":"INFO","src":"door","desc":"Door Open","data":"","time":1605991375,"cmd":"event","door":"shed"}"#,
+                &["open=true @1605991375000"],
+            ),
+        ],
+    );
+    assert_eq!(sent(&door, "open", "{}"), r#"/rfid {"cmd":"opendoor","doorip":"192.0.2.7"}"#);
+}
+
+#[test]
+fn owntracks() {
+    let van = speaker("owntracks", "hq/van", &[("user", "anna")]);
+    means(
+        &van,
+        &[
+            (
+                "owntracks/anna/van",
+                r#"{"_type":"location","lat":12.97,"lon":77.59,"tst":1700000000,"batt":80,"acc":10,"tid":"T1"}"#,
+                &["battery=80 @1700000000000", "position={\"accuracy\":10,\"lat\":12.97,\"lon\":77.59} @1700000000000"],
+            ),
+            (
+                "owntracks/anna/van/event",
+                r#"{"_type":"transition","event":"enter","desc":"Depot","tst":1700000000}"#,
+                &["entered#1700000000-enter-Depot @1700000000000 {\"region\":\"Depot\"}"],
+            ),
+            ("owntracks/ben/van", r#"{"_type":"location","lat":1,"lon":1,"tst":1}"#, &[]),
+        ],
+    );
+}
+
+#[test]
+fn a_retained_answer_without_an_id_is_taken_only_where_the_profile_says_so() {
+    let understand = |speaker: &Speaker, topic: &str, payload: &str| {
+        speaker.understand(&Incoming { topic, payload: payload.as_bytes(), retained: true }).meanings.iter().map(words).collect::<Vec<_>>()
+    };
+    let (tasmota, nuki) = (speaker("tasmota-strike", "hq/strike_1", &[]), speaker("nuki-hub", "hq/flat", &[]));
+    assert!(understand(&tasmota, "stat/strike_1/RESULT", r#"{"POWER":"ON"}"#).is_empty());
+    assert_eq!(understand(&nuki, "nukihub/lock/completionStatus", "success").len(), 2);
+    // An id proves that it is of now.
+    let shelly = speaker("shelly-strike", "hq/door-1", &[]);
+    assert_eq!(understand(&shelly, "shelly-door-1/spalla/rpc", r#"{"id":"k1","result":{}}"#).len(), 2);
+}
+
+#[test]
 fn a_parameter_cannot_widen_what_a_device_may_do() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/profiles/shelly-strike.yaml");
     let Resource::Profile(profile) = read(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0) else { panic!("a profile") };
