@@ -9,6 +9,7 @@
 pub mod config;
 
 pub mod ingress;
+mod speakers;
 pub mod telemetry;
 
 pub mod consensus;

@@ -48,6 +48,12 @@ pub struct Device {
     /// argon2 PHC string of the device's MQTT password. Never the password. A declaration without it keeps the one there is.
     #[serde(default)]
     pub password_hash: Option<Arc<str>>,
+    /// What its profile's convention asks of each device, e.g. `prefix`.
+    #[serde(default)]
+    pub parameters: BTreeMap<Arc<str>, Arc<str>>,
+    /// The device whose login speaks for this one; this one has no login then.
+    #[serde(default)]
+    pub bridge: Option<DeviceId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +97,28 @@ pub struct Person {
 impl Device {
     /// Nothing but an id.
     pub fn new(id: DeviceId) -> Self {
-        Self { id, profile: "".into(), title: "".into(), zone: None, groups: Vec::new(), opens: None, password_hash: None }
+        Self {
+            id,
+            profile: "".into(),
+            title: "".into(),
+            zone: None,
+            groups: Vec::new(),
+            opens: None,
+            password_hash: None,
+            parameters: BTreeMap::new(),
+            bridge: None,
+        }
+    }
+
+    /// Stands where a password's hash would: no password fits it, and a file that declares the device again leaves it.
+    pub const REVOKED: &str = "!";
+
+    pub fn is_revoked(&self) -> bool {
+        self.password_hash.as_deref() == Some(Self::REVOKED)
+    }
+
+    pub fn has_password(&self) -> bool {
+        self.password_hash.is_some() && !self.is_revoked()
     }
 }
 

@@ -111,6 +111,25 @@ pub fn is_level(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && !text.chars().any(|c| matches!(c, '/' | '+' | '#' | '$') || c.is_control())
 }
 
+/// Topics of the gateway itself and of the server: no convention may use them.
+pub fn is_reserved(topic: &str) -> bool {
+    topic.starts_with('$') || topic == "spalla" || topic.starts_with("spalla/")
+}
+
+/// Whether all that `filter` takes is taken by `own` too.
+pub fn filter_covers(own: &str, filter: &str) -> bool {
+    let (mut own_levels, mut levels) = (own.split('/'), filter.split('/'));
+    loop {
+        match (own_levels.next(), levels.next()) {
+            (Some("#"), _) => return !filter.starts_with('$'),
+            (Some("+"), Some(level)) if level != "#" => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
 /// Whether `filter` (with `+` and `#`) takes `topic`. Filters that start with a wildcard do not take `$…` topics.
 pub fn filter_matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#')) {
@@ -145,6 +164,26 @@ mod tests {
         ] {
             assert_eq!(DeviceTopic::parse(&topic.to_string()), Some(topic));
         }
+    }
+
+    #[test]
+    fn a_filter_covers_another_only_where_it_takes_all_of_it() {
+        for (own, filter, covers) in [
+            ("a/b", "a/b", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/b", "a/+", false),
+            ("a/#", "a/#", true),
+            ("a/#", "a/b/+", true),
+            ("a/#", "a", true),
+            ("a/#", "#", false),
+            ("a/#", "b/#", false),
+            ("a/#", "$share/g/a/b", false),
+        ] {
+            assert_eq!(filter_covers(own, filter), covers, "{own} {filter}");
+        }
+        assert!(is_reserved("spalla/v1/x") && is_reserved("$SYS/x") && !is_reserved("spallax/y"));
     }
 
     #[test]

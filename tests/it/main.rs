@@ -4,6 +4,7 @@ mod api;
 mod device;
 mod faults;
 mod fsync;
+mod foreign;
 mod mesh;
 mod no_quorum;
 mod shutdown;

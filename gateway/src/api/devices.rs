@@ -7,10 +7,13 @@ use axum::http::HeaderMap;
 use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use spalla_shared::device::convention::{Compiled, Speaker};
 use spalla_shared::engine::Command;
 use spalla_shared::id::DeviceId;
 use spalla_shared::resource::{Device, Resource};
 use spalla_shared::topic::{DeviceTopic, device_publishes, is_level};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All devices with where they are connected.
 #[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, description = "Devices", body = serde_json::Value)))]
@@ -24,7 +27,7 @@ pub async fn list(State(app): State<App>) -> Json<Value> {
                 json!({
                     "id": known.device.id, "profile": known.device.profile, "title": known.device.title, "site": known.device.id.site(),
                     "groups": known.device.groups, "opens": known.device.opens, "online": known.attached.is_some(), "node": known.attached.as_ref().map(|at| at.node),
-                    "since": known.changed_at.to_rfc3339(), "has_password": known.device.password_hash.is_some(),
+                    "since": known.changed_at.to_rfc3339(), "has_password": known.device.has_password(), "bridge": known.device.bridge,
                 })
             })
             .collect::<Vec<_>>()
@@ -46,6 +49,10 @@ pub struct NewDevice {
     opens: Option<String>,
     /// Chosen by the caller; made and shown once where absent.
     password: Option<String>,
+    /// What the profile's convention asks of each device.
+    parameters: Option<BTreeMap<String, String>>,
+    /// The device whose login speaks for this one, which has none then.
+    bridge: Option<String>,
 }
 
 /// Adds a device, or gives an existing one a new password.
@@ -59,19 +66,22 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
         Some(password) if password.len() < 8 || password.len() > 256 => {
             return Err(ApiError::invalid("`password`: 8 to 256 characters; leave it out to have one made"));
         }
-        Some(password) => password,
-        None => {
-            let mut bytes = [0u8; 18];
-            rand::rng().fill(&mut bytes);
-            hex::encode(bytes)
-        }
+        password => password,
     };
-    let plain = password.clone();
-    let hash = tokio::task::spawn_blocking(move || crate::ingress::passwords::hash(&plain))
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?
-        .map_err(ApiError::internal)?;
     let there = app.group.state().read().devices.get(&id).map(|known| known.device.clone());
+    let bridge = new.bridge.as_deref().map(checked_id).transpose()?.or_else(|| there.as_ref().and_then(|there| there.bridge.clone()));
+    let password = match (password, &bridge) {
+        (Some(_), Some(bridge)) => {
+            return Err(ApiError::invalid(format!("`password`: `{bridge}` speaks for `{id}`, which has no login then")));
+        }
+        (None, Some(_)) => None,
+        (Some(password), None) => Some(password),
+        (None, None) => Some(made_password()),
+    };
+    let hash = match &password {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
     let mut device = match (there, &new.profile) {
         (Some(there), _) => there,
         (None, Some(_)) => Device::new(id.clone()),
@@ -84,16 +94,48 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
     device.groups = new.groups.map_or(device.groups, |groups| groups.into_iter().map(Into::into).collect());
     device.zone = new.zone.map(Into::into).or(device.zone);
     device.opens = opens.or(device.opens);
-    device.password_hash = Some(hash.into());
-    let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
+    device.bridge = bridge;
+    device.parameters = match new.parameters {
+        Some(parameters) => parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        None => device.parameters,
+    };
+    device.password_hash = hash.map(Into::into).or(device.password_hash);
+    let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device.clone())], by }).await?;
+    let (publishes, subscribes) = speaks(&app, &device);
+    let username = password.as_ref().map(|_| &id);
     Ok(Json(json!({ "data": {
-        "id": id, "username": id, "password": password, "index": receipt.index,
-        "publishes": device_publishes(&id),
-        "subscribes": [DeviceTopic::Command(id.clone()).to_string()],
+        "id": id, "username": username, "password": password, "bridge": device.bridge, "index": receipt.index,
+        "publishes": publishes, "subscribes": subscribes,
     } })))
 }
 
-fn checked_id(text: &str) -> Result<DeviceId, ApiError> {
+/// Filters of what the device publishes, and what it subscribes to: for whoever sets it up.
+pub(super) fn speaks(app: &App, device: &Device) -> (Vec<String>, Vec<String>) {
+    let profile = app.group.state().read().profiles.get(&device.profile).cloned();
+    let compiled = profile.and_then(|profile| Compiled::of(&profile).ok().flatten());
+    match compiled.map(|compiled| Speaker::bind(Arc::new(compiled), device)) {
+        Some(Ok(speaker)) => (speaker.publishes(), speaker.subscribes()),
+        Some(Err(_)) => (Vec::new(), Vec::new()),
+        None => (device_publishes(&device.id).to_vec(), vec![DeviceTopic::Command(device.id.clone()).to_string()]),
+    }
+}
+
+/// 144 random bits as text.
+pub(super) fn made_password() -> String {
+    let mut bytes = [0u8; 18];
+    rand::rng().fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+pub(super) async fn hashed(password: &str) -> Result<String, ApiError> {
+    let plain = password.to_owned();
+    tokio::task::spawn_blocking(move || crate::ingress::passwords::hash(&plain))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
+        .map_err(ApiError::internal)
+}
+
+pub(super) fn checked_id(text: &str) -> Result<DeviceId, ApiError> {
     match text.split_once('/') {
         Some((site, name)) if is_level(site) && is_level(name) => Ok(DeviceId::new(text)),
         _ => Err(ApiError::invalid(format!("device id `{text}`: write SITE/NAME, e.g. `hq/reader-1`, without + # $ and with one `/`"))),

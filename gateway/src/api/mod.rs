@@ -7,6 +7,9 @@
 
 mod audit;
 mod auth;
+mod device_logins;
+mod device_proposals;
+mod device_watch;
 mod devices;
 mod error;
 mod flows;
@@ -24,6 +27,8 @@ pub use listen::{Server, StartError, serve};
 use crate::config::Config;
 use crate::consensus::{Freshness, GroupRef, Receipt};
 use crate::history::Reader;
+use crate::ingress::{Proposals, Watch};
+use crate::telemetry::Telemetry;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
@@ -45,10 +50,19 @@ pub struct App {
     pub config: Arc<Config>,
     pub group: GroupRef,
     pub history: Reader,
+    pub devices: Devices,
     /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
     pub gauges: Arc<dyn Gauges>,
     pub token: Arc<str>,
     pub started: Instant,
+}
+
+/// What this gateway alone knows of its devices.
+#[derive(Clone)]
+pub struct Devices {
+    pub telemetry: Arc<Telemetry>,
+    pub watch: Arc<Watch>,
+    pub proposals: Arc<Proposals>,
 }
 
 /// Numbers of this gateway alone (broker, ingress, uplink), by name.
@@ -69,6 +83,11 @@ pub fn router(app: App) -> Router {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}/complete", post(tasks::complete))
         .route("/devices", get(devices::list).post(devices::add))
+        .route("/devices/watch", get(device_watch::watch))
+        .route("/devices/proposals", get(device_proposals::list))
+        .route("/devices/proposals/{site}/{name}/admit", post(device_proposals::admit))
+        .route("/devices/{site}/{name}", get(device_logins::show))
+        .route("/devices/{site}/{name}/{action}", post(device_logins::operate))
         .route("/audit", get(audit::tail))
         .route("/audit/verify", get(audit::verify))
         .route("/mesh", get(mesh::show))

@@ -26,6 +26,11 @@ pub struct Connection {
     pub actor: Option<String>,
 }
 
+/// A stream ends with its reader; this only keeps a forgotten one from staying for ever.
+const STREAM_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+/// Far above what one event takes.
+const STREAM_EVENT_MAX: usize = 1024 * 1024;
+
 pub struct Client {
     base: String,
     token: String,
@@ -81,7 +86,37 @@ impl Client {
         self.send(self.http.post(format!("{}/api/v1{path}", self.base)).header("content-type", "application/yaml").body(body)).await
     }
 
+    /// Server-sent events, each with its name and data, until the other side ends them.
+    pub async fn stream(&self, path: &str, mut each: impl FnMut(&str, &Value)) -> Result<()> {
+        let request = self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX);
+        let mut response = self.begin(request).await?;
+        if !response.status().is_success() {
+            return self.read(response).await.map(drop);
+        }
+        let mut rest = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            rest.extend_from_slice(&chunk);
+            if rest.len() > STREAM_EVENT_MAX {
+                bail!(Failure::new("no-gateway", format!("{}: an event of more than {STREAM_EVENT_MAX} bytes", self.base)));
+            }
+            while let Some(end) = rest.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = rest.drain(..end + 2).collect();
+                let text = String::from_utf8_lossy(&block);
+                let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name).map(str::trim_start));
+                if let Some(data) = field("data:").and_then(|data| serde_json::from_str(data).ok()) {
+                    each(field("event:").unwrap_or("message"), &data);
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let response = self.begin(request).await?;
+        self.read(response).await
+    }
+
+    async fn begin(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let mut request = request.bearer_auth(&self.token);
         if let Some(actor) = &self.actor {
             request = request.header("x-spalla-actor", actor);
@@ -96,6 +131,10 @@ impl Client {
             };
             Failure::new("no-gateway", format!("{}: {why}", self.base))
         })?;
+        Ok(response)
+    }
+
+    async fn read(&self, response: reqwest::Response) -> Result<Value> {
         let status = response.status();
         let text = response.text().await?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));

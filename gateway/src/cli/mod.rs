@@ -58,6 +58,9 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Device profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -187,7 +190,47 @@ enum DeviceCommand {
         /// For a reader: the door that it asks for, SITE/NAME.
         #[arg(long, value_name = "DOOR")]
         opens: Option<String>,
+        /// What the profile's convention asks of the device, e.g. prefix=shellies/door-1; may be given several times.
+        #[arg(long = "parameter", value_name = "NAME=VALUE")]
+        parameters: Option<Vec<String>>,
+        /// The device whose login speaks for this one, SITE/NAME; this one gets no password then.
+        #[arg(long, value_name = "DEVICE")]
+        bridge: Option<String>,
     },
+    /// One device: its login, its topics, what is known of it.
+    Show { id: String },
+    /// Give it a new password, printed once; the sessions of the old one end within a second.
+    Rotate { id: String },
+    /// Take its password back; its sessions end within a second.
+    Revoke { id: String },
+    /// What devices of this gateway say, raw and as understood, until Ctrl-C.
+    Watch { id: Option<String> },
+    /// Devices that bridges know of and nobody declared.
+    Proposals,
+    /// Declare a proposed device.
+    Admit {
+        id: String,
+        /// Another id than the proposed one, SITE/NAME.
+        #[arg(long = "id", value_name = "ID")]
+        with_id: Option<String>,
+        /// Another profile than the proposed one.
+        #[arg(long)]
+        profile: Option<String>,
+        #[arg(long)]
+        title: Option<String>,
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Option<Vec<String>>,
+        #[arg(long)]
+        zone: Option<String>,
+        #[arg(long, value_name = "DOOR")]
+        opens: Option<String>,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum ProfileCommand {
+    /// What one message would be understood as; without a gateway.
+    Test(commands::ProfileTestArgs),
 }
 
 #[derive(clap::Subcommand)]

@@ -8,6 +8,7 @@ use super::secret::SecretFolder;
 use super::sheet::Workbooks;
 use super::{credential, device, notify, read};
 use crate::consensus::GroupRef;
+use crate::speakers::Speakers;
 use crate::telemetry::Telemetry;
 use ed25519_dalek::SigningKey;
 use parking_lot::Mutex;
@@ -45,6 +46,7 @@ pub struct Executors {
     pub(super) link: Arc<dyn DeviceLink>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) acks: Arc<Acks>,
+    pub(super) speakers: Speakers,
     pub(super) http: HttpClient,
     pub(super) secrets: SecretFolder,
     pub(super) workbooks: Option<Workbooks>,
@@ -64,7 +66,8 @@ impl Executors {
         secrets: SecretFolder,
         workbooks: Option<Workbooks>,
     ) -> Arc<Self> {
-        Arc::new(Self { options, group, link, telemetry, acks, http, secrets, workbooks, published: Mutex::default() })
+        let speakers = Speakers::default();
+        Arc::new(Self { options, group, link, telemetry, acks, speakers, http, secrets, workbooks, published: Mutex::default() })
     }
 
     /// Carries `effect` out. `None`: there is nothing to say (its deadline passed, it is gone, or it may not be tried now).
@@ -72,8 +75,10 @@ impl Executors {
         let until = self.until(effect)?;
         Some(match &effect.request {
             Request::Device { device, command, args, until: stage } => {
-                let order = device::Order::new(self, effect, device, command, args, *stage, until);
-                return device::run(self, order).await;
+                return match device::Order::new(self, effect, device, command, args, *stage, until) {
+                    Ok(order) => device::run(self, order).await,
+                    Err(problem) => Some(failed(problem)),
+                };
             }
             Request::ReadDevice { device, property, max_age_ms } => {
                 read::run(&self.telemetry, device, property, *max_age_ms, group_now(&self.group))

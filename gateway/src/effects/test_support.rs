@@ -50,6 +50,8 @@ impl LocalGroup {
                 groups: Vec::new(),
                 opens: None,
                 password_hash: None,
+                parameters: BTreeMap::new(),
+                bridge: None,
             };
             let attached = Some(Attachment { node: NODE, session: 1, since: Timestamp(0) });
             state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });
@@ -160,7 +162,7 @@ fn profile() -> Profile {
     let events = BTreeMap::from([("forced".into(), EventSpec { title: None, alarm: true })]);
     let (kind, fail_mode, state) = (CapabilityKind::Lock, Some(FailMode::Secure), BTreeMap::new());
     let capabilities = vec![Capability { id: "lock".into(), kind, fail_mode, state, events, commands }];
-    Profile { name: "test".into(), version: 1, title: "".into(), capabilities }
+    Profile { name: "test".into(), version: 1, title: "".into(), convention: None, capabilities }
 }
 
 /// Passes on what is delivered; fails with what it is told to.

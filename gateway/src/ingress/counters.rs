@@ -52,6 +52,12 @@ counters!(
     oversize,
     /// Topics outside the native contract.
     unknown_topic,
+    /// Messages of a convention that its profile reads nothing of.
+    unread,
+    /// Devices proposed by a bridge that could not be noted.
+    proposals_refused,
+    /// Sessions ended because the device's password was changed or revoked.
+    logins_cut,
     unknown_device,
     /// Over the rate that one device may have.
     over_rate,

@@ -1,5 +1,6 @@
 //! Payloads of the native contract as they come from outside. Refuses with a reason; never guesses.
 
+use super::event::Said;
 use spalla_shared::device::Format;
 use spalla_shared::event::DATA_SIZE_MAX;
 use spalla_shared::time::Timestamp;
@@ -20,19 +21,15 @@ pub enum Refused {
 /// An `event/{name}` payload.
 #[derive(Debug, PartialEq)]
 pub struct IncomingEvent {
-    /// The device's own id: what makes a repeated event one event.
-    pub id: Option<Arc<str>>,
-    pub time: Option<Timestamp>,
-    /// The device says that it kept it for a while.
-    pub historical: bool,
-    pub data: Value,
+    pub said: Said,
     pub format: Format,
 }
 
 /// `{id?, time?, historical?, data}` or the data's fields beside them; an empty payload is an event without data.
 pub fn event(payload: &[u8]) -> Result<IncomingEvent, Refused> {
     if payload.is_empty() {
-        return Ok(IncomingEvent { id: None, time: None, historical: false, data: Value::empty_object(), format: Format::Json });
+        let said = Said { id: None, time: None, historical: false, data: Value::empty_object() };
+        return Ok(IncomingEvent { said, format: Format::Json });
     }
     let (format, body) = value(payload)?;
     let Value::Object(fields) = body else { return Err(Refused::Undecodable("an event must be an object")) };
@@ -55,7 +52,7 @@ pub fn event(payload: &[u8]) -> Result<IncomingEvent, Refused> {
     if data.size() > DATA_SIZE_MAX {
         return Err(Refused::Oversize);
     }
-    Ok(IncomingEvent { id, time, historical, data, format })
+    Ok(IncomingEvent { said: Said { id, time, historical, data }, format })
 }
 
 /// A `state/{property}` payload: a bare value, or `{value, time?}`.
@@ -132,7 +129,7 @@ mod tests {
         assert_eq!(wrapped, flat);
         let cbor = Format::Cbor.write(&Value::object([("id", Value::from("e1")), ("badge", Value::Int(7))]));
         let read = event(&cbor).unwrap();
-        assert_eq!((read.format, read.data), (Format::Cbor, flat.data));
+        assert_eq!((read.format, read.said.data), (Format::Cbor, flat.said.data));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What a device said, as a CloudEvent for the log. Raw tokens stop here.
 
-use super::decode::IncomingEvent;
 use crate::effects::credential::{self, TokenError};
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
@@ -25,12 +24,23 @@ pub struct Origin<'a> {
     pub now: Timestamp,
 }
 
+/// An event as a device said it, in whatever words.
+#[derive(Debug, PartialEq)]
+pub struct Said {
+    /// The device's own id: what makes a repeated event one event.
+    pub id: Option<Arc<str>>,
+    pub time: Option<Timestamp>,
+    /// The device says that it kept it for a while.
+    pub historical: bool,
+    pub data: Value,
+}
+
 pub struct Admitted {
     pub event: Event,
     pub historical: bool,
 }
 
-pub fn from_device(origin: &Origin, name: &str, incoming: IncomingEvent) -> Admitted {
+pub fn from_device(origin: &Origin, name: &str, incoming: Said) -> Admitted {
     // A clock that runs ahead must not make an event look fresh later.
     let time = incoming.time.unwrap_or(origin.now).min(origin.now);
     let event = Event {

@@ -2,12 +2,16 @@
 
 use super::Ingress;
 use super::counters::count;
+use super::event;
 use super::passwords::Check;
+use super::watch::Heard;
 use crate::effects::clock::wall_now;
 use async_trait::async_trait;
+use serde_json::json;
 use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal, Verdict};
 use spalla_broker::message::Message;
 use spalla_shared::id::DeviceId;
+use spalla_shared::time::Timestamp;
 use spalla_shared::topic::DeviceTopic;
 
 const DEVICE_PREFIX: &str = "device:";
@@ -33,7 +37,10 @@ impl Hooks for Ingress {
             None => Check::Bad,
         };
         match check {
-            Check::Good => Ok(principal(format!("{DEVICE_PREFIX}{name}"))),
+            Check::Good => {
+                self.logins.authenticated(&credentials.client_id, name, hash);
+                Ok(principal(format!("{DEVICE_PREFIX}{name}")))
+            }
             Check::Bad => {
                 count(&self.counters.bad_credentials);
                 tracing::info!(username = name, address = %credentials.address, "login refused");
@@ -47,6 +54,9 @@ impl Hooks for Ingress {
     }
 
     fn may_publish(&self, who: &Principal, topic: &str) -> bool {
+        if let Some(voice) = Self::device_of(who).and_then(|device| self.voice(&device)) {
+            return voice.may_publish(topic);
+        }
         match DeviceTopic::parse(topic) {
             None | Some(DeviceTopic::Command(_)) => false,
             Some(topic) => self.speaks_for(who, topic.device()),
@@ -54,13 +64,63 @@ impl Hooks for Ingress {
     }
 
     fn may_subscribe(&self, who: &Principal, filter: &str) -> bool {
+        if let Some(voice) = Self::device_of(who).and_then(|device| self.voice(&device)) {
+            return voice.may_subscribe(filter);
+        }
         // Wildcards do not parse as a device's topic.
         matches!(DeviceTopic::parse(filter), Some(DeviceTopic::Command(device)) if self.speaks_for(who, &device))
     }
 
-    async fn publish(&self, _who: &Principal, message: &Message) -> Verdict {
+    async fn publish(&self, who: &Principal, message: &Message) -> Verdict {
         let now = wall_now();
-        match DeviceTopic::parse(&message.topic) {
+        let login = Self::device_of(who);
+        let parsed = DeviceTopic::parse(&message.topic);
+        let hidden = matches!(&parsed, Some(DeviceTopic::Event(_, name)) if name == event::PRESENTED);
+        let watcher = login.as_ref().filter(|_| self.watch.is_watched());
+        let mut heard = watcher.map(|login| Heard::new(login, message, hidden, now));
+        let verdict = match login.and_then(|device| self.voice(&device)) {
+            Some(voice) => self.take_foreign(&voice, message, now, heard.as_mut()).await,
+            None => {
+                if let (Some(heard), Some(topic)) = (heard.as_mut(), &parsed) {
+                    note(heard, topic);
+                }
+                self.take_native(parsed, message, now).await
+            }
+        };
+        if let Some(mut heard) = heard {
+            heard.verdict = match &verdict {
+                Verdict::Accept { .. } => "taken".into(),
+                Verdict::Refuse(reason) => format!("refused: {reason}"),
+                Verdict::NotNow(reason) => format!("not now: {reason}"),
+            };
+            self.watch.tell(heard);
+        }
+        verdict
+    }
+
+    async fn connected(&self, who: &Principal, session: u64) {
+        if let Some(device) = Self::device_of(who) {
+            let session = self.session_number(session);
+            self.telemetry.connected(&device, session, wall_now());
+            self.logins.connected(&who.client_id, &device);
+            self.presence.came(device, session);
+        }
+    }
+
+    async fn disconnected(&self, who: &Principal, session: u64) {
+        if let Some(device) = Self::device_of(who) {
+            let session = self.session_number(session);
+            self.telemetry.disconnected(&device, session);
+            if self.presence.went(&device, session) {
+                self.logins.gone(&device);
+            }
+        }
+    }
+}
+
+impl Ingress {
+    async fn take_native(&self, topic: Option<DeviceTopic>, message: &Message, now: Timestamp) -> Verdict {
+        match topic {
             Some(DeviceTopic::Event(device, name)) => self.take_event(device, &name, message, now).await,
             Some(DeviceTopic::State(device, property)) => self.take_state(device, &property, message, now).await,
             Some(DeviceTopic::Ack(device)) => self.take_ack(&device, message),
@@ -72,24 +132,6 @@ impl Hooks for Ingress {
         }
     }
 
-    async fn connected(&self, who: &Principal, session: u64) {
-        if let Some(device) = Self::device_of(who) {
-            let session = self.session_number(session);
-            self.telemetry.connected(&device, session, wall_now());
-            self.presence.came(device, session);
-        }
-    }
-
-    async fn disconnected(&self, who: &Principal, session: u64) {
-        if let Some(device) = Self::device_of(who) {
-            let session = self.session_number(session);
-            self.telemetry.disconnected(&device, session);
-            self.presence.went(&device, session);
-        }
-    }
-}
-
-impl Ingress {
     /// `true` where the client may speak for the device.
     fn speaks_for(&self, who: &Principal, device: &DeviceId) -> bool {
         match who.name.strip_prefix(DEVICE_PREFIX) {
@@ -105,5 +147,17 @@ impl Ingress {
     /// Unique over restarts, growing.
     fn session_number(&self, session: u64) -> u64 {
         (self.options.boot << 32) | (session & u64::from(u32::MAX))
+    }
+}
+
+/// What a topic of the native contract says by itself; the payload stands beside it.
+fn note(heard: &mut Heard, topic: &DeviceTopic) {
+    let device = topic.device();
+    match topic {
+        DeviceTopic::Event(_, name) => heard.note(device, "event", json!({ "event": name })),
+        DeviceTopic::State(_, property) => heard.note(device, "state", json!({ "property": property })),
+        DeviceTopic::Ack(_) => heard.note(device, "answer", json!({})),
+        DeviceTopic::Online(_) => heard.note(device, "availability", json!({})),
+        DeviceTopic::Command(_) => {}
     }
 }

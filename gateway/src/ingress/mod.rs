@@ -7,22 +7,30 @@
 //!                                              \-> otherwise telemetry only               (no quorum -> NotNow)
 //!                                       -> state -> telemetry, and the same question
 //!                                       -> ack   -> the waiting executor
+//!        -> a convention's topic -> read by the profile (foreign) -> the same
 //! connected, disconnected -> presence (Command::Presence, until the log says the same)
 //! ```
 
 mod counters;
 mod decode;
 mod event;
+mod foreign;
 mod hooks;
+mod logins;
 pub mod passwords;
 mod presence;
+mod proposals;
 mod rate;
+mod watch;
 
 pub use counters::{IngressCounters, IngressCounts};
+pub use proposals::{Proposals, Proposed};
 pub use rate::{BURST, RATE_PER_S};
+pub use watch::{Heard, Watch};
 
 use crate::consensus::{GroupRef, ProposeError, Receipt};
 use crate::effects::Acks;
+use crate::speakers::Speakers;
 use crate::telemetry::{STALE_AFTER_DEFAULT_MS, Telemetry};
 use counters::count;
 use decode::Refused;
@@ -38,6 +46,7 @@ use spalla_shared::event::Event;
 use spalla_shared::id::{DeviceId, NodeId};
 use spalla_shared::resource::Device;
 use spalla_shared::time::Timestamp;
+use spalla_shared::value::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -68,6 +77,10 @@ pub struct Ingress {
     passwords: Passwords,
     rate: RateLimit,
     presence: Presence,
+    speakers: Speakers,
+    logins: logins::Logins,
+    watch: Arc<Watch>,
+    proposals: Arc<Proposals>,
     counters: IngressCounters,
     /// Tells equal payloads without an id of their own apart.
     received: AtomicU64,
@@ -75,7 +88,7 @@ pub struct Ingress {
 
 impl Ingress {
     pub fn new(options: IngressOptions, groups: Vec<GroupRef>, telemetry: Arc<Telemetry>, acks: Arc<Acks>) -> Arc<Self> {
-        let presence = Presence::new(options.node);
+        let presence = Presence::new(options.node, telemetry.clone());
         Arc::new(Self {
             options,
             groups,
@@ -84,6 +97,10 @@ impl Ingress {
             passwords: Passwords::default(),
             rate: RateLimit::default(),
             presence,
+            speakers: Speakers::default(),
+            logins: logins::Logins::default(),
+            watch: Arc::default(),
+            proposals: Arc::default(),
             counters: IngressCounters::default(),
             received: AtomicU64::new(0),
         })
@@ -97,6 +114,14 @@ impl Ingress {
     /// Resolves when the log says of every device what is true here. Without a quorum that may take for ever.
     pub async fn settled(&self) {
         self.presence.settled(&self.groups).await;
+    }
+
+    pub fn watch(&self) -> Arc<Watch> {
+        self.watch.clone()
+    }
+
+    pub fn proposals(&self) -> Arc<Proposals> {
+        self.proposals.clone()
     }
 
     pub fn counters(&self) -> IngressCounts {
@@ -198,10 +223,15 @@ impl Ingress {
             return Verdict::Refuse("the device is not declared");
         }
         self.telemetry.set_format(&device, incoming.format);
-        self.telemetry.saw_event(&device, now);
+        self.event(&device, name, incoming.said, message, now).await
+    }
+
+    /// An event of a declared device, whatever its words were.
+    async fn event(&self, device: &DeviceId, name: &str, said: event::Said, message: &Message, now: Timestamp) -> Verdict {
+        self.telemetry.saw_event(device, now);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
-        let origin = event::Origin { device: &device, session: self.presence.session(&device), received, payload: &message.payload, now };
-        let mut admitted = event::from_device(&origin, name, incoming);
+        let origin = event::Origin { device, session: self.presence.session(device), received, payload: &message.payload, now };
+        let mut admitted = event::from_device(&origin, name, said);
         if name == event::PRESENTED {
             let verified = event::verify_presented(&mut admitted.event, &self.options.credential_key, now);
             match verified {
@@ -210,7 +240,7 @@ impl Ingress {
                 None => {}
             }
         }
-        self.admit(&device, admitted.event, admitted.historical, message.qos).await
+        self.admit(device, admitted.event, admitted.historical, message.qos).await
     }
 
     async fn take_state(&self, device: DeviceId, property: &str, message: &Message, now: Timestamp) -> Verdict {
@@ -218,7 +248,25 @@ impl Ingress {
             Ok(read) => read,
             Err(refused) => return self.refuse(&device, refused),
         };
-        let stale_after_ms = self.lookup(&device, |_, profile| {
+        if self.lookup(&device, |_, _| ()).is_none() {
+            count(&self.counters.unknown_device);
+            return Verdict::Refuse("the device is not declared");
+        }
+        self.telemetry.set_format(&device, format);
+        self.reading(&device, property, value, time, message, now).await
+    }
+
+    /// A reading of a declared device, whatever its words were.
+    async fn reading(
+        &self,
+        device: &DeviceId,
+        property: &str,
+        value: Value,
+        time: Option<Timestamp>,
+        message: &Message,
+        now: Timestamp,
+    ) -> Verdict {
+        let stale_after_ms = self.lookup(device, |_, profile| {
             profile
                 .and_then(|profile| profile.capabilities.iter().find_map(|c| c.state.get(property)))
                 .and_then(|spec| spec.stale_after_ms)
@@ -229,19 +277,18 @@ impl Ingress {
             return Verdict::Refuse("the device is not declared");
         };
         let observed_at = time.unwrap_or(now).min(now);
-        self.telemetry.set_format(&device, format);
-        if let Err(error) = self.telemetry.record(&device, property, value.clone(), observed_at, now, stale_after_ms) {
+        if let Err(error) = self.telemetry.record(device, property, value.clone(), observed_at, now, stale_after_ms) {
             count(&self.counters.telemetry_full);
             tracing::debug!(%device, property, %error, "reading refused");
             return Verdict::Refuse("too many devices or properties");
         }
         count(&self.counters.readings);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
-        let origin = event::Origin { device: &device, session: self.presence.session(&device), received, payload: &message.payload, now };
+        let origin = event::Origin { device, session: self.presence.session(device), received, payload: &message.payload, now };
         let admitted = event::from_reading(&origin, property, value, observed_at);
         // The last word of a device that was away says how things are, not that something happens: no flow starts late by it.
         let historical = admitted.historical || message.retain && now.since(observed_at) > 0;
-        self.admit(&device, admitted.event, historical, message.qos).await
+        self.admit(device, admitted.event, historical, message.qos).await
     }
 
     fn take_ack(&self, device: &DeviceId, message: &Message) -> Verdict {

@@ -2,11 +2,14 @@
 //! restart is mended by looking again, never by a queue of old news.
 
 use crate::consensus::GroupRef;
+use crate::effects::clock::wall_now;
+use crate::telemetry::Telemetry;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use spalla_shared::engine::Command;
+use spalla_shared::engine::{Command, State};
 use spalla_shared::id::{DeviceId, NodeId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -19,16 +22,21 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Presence {
     node: NodeId,
-    /// One entry per connected device.
+    telemetry: Arc<Telemetry>,
+    /// One entry per connected device, those behind a connected bridge included.
     here: Mutex<BTreeMap<DeviceId, Here>>,
+    /// What devices with a convention last said of the parts of their availability, while their login is here.
+    parts: Mutex<BTreeMap<DeviceId, BTreeMap<usize, bool>>>,
     woken: Notify,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Here {
     session: u64,
     /// The log has taken this session: where it names another gateway now, the device went there later.
     told: bool,
+    /// The bridge whose login speaks for it.
+    via: Option<DeviceId>,
 }
 
 /// One thing that the log has to hear.
@@ -39,21 +47,73 @@ struct News {
 }
 
 impl Presence {
-    pub fn new(node: NodeId) -> Self {
-        Self { node, here: Mutex::default(), woken: Notify::new() }
+    pub fn new(node: NodeId, telemetry: Arc<Telemetry>) -> Self {
+        Self { node, telemetry, here: Mutex::default(), parts: Mutex::default(), woken: Notify::new() }
     }
 
     pub fn came(&self, device: DeviceId, session: u64) {
-        self.here.lock().insert(device, Here { session, told: false });
+        self.here.lock().insert(device, Here { session, told: false, via: None });
         self.woken.notify_one();
     }
 
-    /// A late word about a session that was replaced changes nothing.
-    pub fn went(&self, device: &DeviceId, session: u64) {
+    /// A late word about a session that was replaced changes nothing: `false`. With a bridge go those behind it.
+    pub fn went(&self, device: &DeviceId, session: u64) -> bool {
         let mut here = self.here.lock();
-        if here.get(device).is_some_and(|held| held.session <= session) {
-            here.remove(device);
-            self.woken.notify_one();
+        if !here.get(device).is_some_and(|held| held.session <= session) {
+            return false;
+        }
+        here.remove(device);
+        let mut parts = self.parts.lock();
+        parts.remove(device);
+        here.retain(|behind, held| {
+            let stays = held.via.as_ref() != Some(device);
+            if !stays {
+                parts.remove(behind);
+                self.telemetry.disconnected(behind, held.session);
+            }
+            stays
+        });
+        self.woken.notify_one();
+        true
+    }
+
+    /// A part of the device's availability; gives whether it is there by all that is known.
+    pub fn says(&self, device: &DeviceId, part: usize, online: bool) -> bool {
+        let mut parts = self.parts.lock();
+        let of_it = parts.entry(device.clone()).or_default();
+        of_it.insert(part, online);
+        let there = of_it.values().all(|online| *online);
+        self.woken.notify_one();
+        there
+    }
+
+    /// Brings in those behind the bridges that are here, and lets go those that are away or not behind them any more.
+    fn follow_bridges(&self, state: &State) {
+        let mut here = self.here.lock();
+        let parts = self.parts.lock();
+        let away = |device: &DeviceId| parts.get(device).is_some_and(|of_it| of_it.values().any(|online| !online));
+        let behind: BTreeMap<&DeviceId, (&DeviceId, u64)> = state
+            .devices
+            .iter()
+            .filter_map(|(id, known)| {
+                let bridge = known.device.bridge.as_ref()?;
+                let at = here.get(bridge).filter(|at| at.via.is_none())?;
+                (!away(id)).then_some((id, (bridge, at.session)))
+            })
+            .collect();
+        here.retain(|id, held| {
+            let stays = held.via.is_none() || behind.contains_key(id);
+            if !stays {
+                self.telemetry.disconnected(id, held.session);
+            }
+            stays
+        });
+        for (id, (bridge, session)) in behind {
+            if here.get(id).is_some_and(|held| held.via.is_none() || held.session == session) {
+                continue;
+            }
+            self.telemetry.connected(id, session, wall_now());
+            here.insert(id.clone(), Here { session, told: false, via: Some(bridge.clone()) });
         }
     }
 
@@ -82,6 +142,7 @@ impl Presence {
 
     fn differences(&self, group: &GroupRef) -> Vec<News> {
         let state = group.state().read();
+        self.follow_bridges(&state);
         let here = self.here.lock();
         let mut news = Vec::new();
         for (device, held) in here.iter() {

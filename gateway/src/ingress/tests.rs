@@ -197,7 +197,7 @@ async fn readings_are_known_and_answers_reach_their_executor() {
     assert_eq!(it.ingress.publish(&reader(), &message("state/battery", "71")).await, Verdict::Accept { route: false });
     let reading = it.telemetry.latest(&DeviceId::new(READER), "battery", wall_now());
     assert_eq!((reading.value, reading.quality), (Value::Int(71), Quality::Live));
-    let mut waiter = it.acks.wait(&DeviceId::new(READER), &"k".into());
+    let mut waiter = it.acks.wait(&DeviceId::new(READER), "show", &"k".into());
     it.ingress.publish(&reader(), &message("ack", r#"{"id":"k","status":"done"}"#)).await;
     assert_eq!(waiter.next().await.status, AckStatus::Done);
     it.ingress.publish(&reader(), &message("ack", r#"{"id":"other","status":"done"}"#)).await;

@@ -111,6 +111,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     );
     let mut rooms = JoinSet::new();
     rooms.spawn(ingress.clone().keep_presence());
+    rooms.spawn(ingress.clone().keep_logins(broker.clone()));
     rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
     rooms.spawn(clock::keep_time(group.clone()));
     tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
@@ -144,6 +145,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         config: config.clone(),
         group: group.clone(),
         history: history.reader(),
+        devices: api::Devices { telemetry: telemetry.clone(), watch: ingress.watch(), proposals: ingress.proposals() },
         gauges: Arc::new(gauges::Rooms {
             broker: broker.clone(),
             ingress: ingress.clone(),

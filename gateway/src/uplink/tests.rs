@@ -291,6 +291,8 @@ fn a_site_counts_its_own_devices_and_only_live_readings() {
             groups: Vec::new(),
             opens: None,
             password_hash: None,
+            parameters: Default::default(),
+            bridge: None,
         };
         let attachment = Attachment { node: NodeId(1), session: 1, since: Timestamp(0) };
         let state = DeviceState { device, attached: attached.then_some(attachment), changed_at: Timestamp(0) };

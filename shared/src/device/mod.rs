@@ -1,5 +1,7 @@
-//! Devices: what a profile declares, and the payloads of the native contract (command, ack, state).
+//! Devices: what a profile declares, the payloads of the native contract (command, ack, state), and the conventions of
+//! devices that speak otherwise.
 
+pub mod convention;
 mod native;
 mod profile;
 

@@ -1,5 +1,6 @@
 //! A device profile: data, not code, that says what a kind of device can do and how dangerous each command is.
 
+use super::convention::{Compiled, Convention};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 /// An opening command may live this long at most (FIELD rule: a late *open* is worse than none).
 pub const OPENING_EXPIRY_MAX_MS: u64 = 10_000;
 pub const OPENING_EXPIRY_DEFAULT_MS: u64 = 3_000;
+/// A door that does not show its opening within a minute did not open by it.
+pub const CONFIRM_MAX_MS: u64 = 60_000;
 pub const EXPIRY_DEFAULT_MS: u64 = 30_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +19,10 @@ pub struct Profile {
     pub version: u32,
     #[serde(default)]
     pub title: Arc<str>,
+    /// How it speaks, where it does not speak the native contract.
+    #[serde(default)]
+    pub convention: Option<Arc<Convention>>,
+    #[serde(default)]
     pub capabilities: Vec<Capability>,
 }
 
@@ -141,6 +148,8 @@ pub struct Confirm {
 pub struct ProfileError {
     pub profile: String,
     pub place: String,
+    /// JSON pointer into the profile; empty where `place` says it all.
+    pub pointer: String,
     pub problem: String,
     pub mend: String,
 }
@@ -154,6 +163,13 @@ impl CommandSpec {
     }
 }
 
+impl CommandSpec {
+    /// How long the proof of its completion may take after its answer.
+    pub fn confirm_ms(&self) -> u64 {
+        self.confirm.as_ref().map_or(0, |confirm| confirm.within_ms.min(CONFIRM_MAX_MS))
+    }
+}
+
 impl Profile {
     pub fn command(&self, name: &str) -> Option<&CommandSpec> {
         self.capabilities.iter().find_map(|capability| capability.commands.get(name))
@@ -163,7 +179,8 @@ impl Profile {
     pub fn check(&self) -> Result<(), Vec<ProfileError>> {
         let mut errors = Vec::new();
         let mut say = |place: String, problem: &str, mend: &str| {
-            errors.push(ProfileError { profile: self.name.to_string(), place, problem: problem.into(), mend: mend.into() });
+            let pointer = String::new();
+            errors.push(ProfileError { profile: self.name.to_string(), place, pointer, problem: problem.into(), mend: mend.into() });
         };
         for capability in &self.capabilities {
             let place = format!("capability `{}`", capability.id);
@@ -189,6 +206,13 @@ impl Profile {
                     );
                 }
             }
+        }
+        if self.capabilities.is_empty() && !self.convention.as_ref().is_some_and(|convention| convention.bridge) {
+            say("capabilities".into(), "it can do nothing", "declare a capability; only a bridge has none");
+        }
+        if let Some(convention) = &self.convention {
+            errors.extend(convention.check(self));
+            errors.extend(Compiled::of(self).err().into_iter().flatten());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

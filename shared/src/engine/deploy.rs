@@ -6,6 +6,8 @@ use super::pool::{self, PoolState};
 use super::problem::Problem;
 use super::state::{DeviceState, Flow, State};
 pub use super::version::order as version_order;
+use crate::device::Profile;
+use crate::device::convention::{Compiled, Speaker};
 use crate::flow::plan::{FlowKey, Plan};
 use crate::id::{Actor, DeviceId};
 use crate::resource::{Area, Device, Person, Pool, Resource};
@@ -40,8 +42,8 @@ type Plans = BTreeMap<Arc<str>, Arc<Plan>>;
 /// What the deploy declares, beside what is there.
 #[derive(Default)]
 struct Declared<'a> {
-    profiles: BTreeSet<&'a str>,
-    devices: BTreeSet<&'a DeviceId>,
+    profiles: BTreeMap<&'a str, &'a Profile>,
+    devices: BTreeMap<&'a DeviceId, &'a Device>,
 }
 
 fn check(state: &State, resources: &[Resource]) -> Result<Plans, Rejection> {
@@ -53,8 +55,8 @@ fn check(state: &State, resources: &[Resource]) -> Result<Plans, Rejection> {
     for resource in resources {
         let title = resource.title();
         match resource {
-            Resource::Profile(profile) => _ = declared.profiles.insert(&profile.name),
-            Resource::Device(device) => _ = declared.devices.insert(&device.id),
+            Resource::Profile(profile) => _ = declared.profiles.insert(&profile.name, profile),
+            Resource::Device(device) => _ = declared.devices.insert(&device.id, device),
             _ => {}
         }
         if !titles.insert(title.clone()) {
@@ -66,10 +68,7 @@ fn check(state: &State, resources: &[Resource]) -> Result<Plans, Rejection> {
         let (kind, name) = resource.title();
         let checked = match resource {
             Resource::Flow(flow) => check_flow(state, &flow.document).map(|plan| _ = plans.insert(plan.hash.clone(), plan)),
-            Resource::Profile(profile) => profile.check().map_err(|errors| {
-                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Rejection::new("invalid", lines.join("; "))
-            }),
+            Resource::Profile(profile) => check_profile(state, &declared, profile),
             Resource::Device(device) => check_device(state, &declared, device),
             Resource::Pool(pool) => check_pool(state, pool),
             Resource::Area(area) => check_area(state, &declared, area),
@@ -101,12 +100,56 @@ fn check_device(state: &State, declared: &Declared, device: &Device) -> Result<(
     if !device.id.as_str().split_once('/').is_some_and(|(site, name)| is_level(site) && is_level(name)) {
         return invalid("the id must be `site/name`, without `+ # $`");
     }
-    if !state.profiles.contains_key(&device.profile) && !declared.profiles.contains(&*device.profile) {
+    let Some(profile) = profile_of(state, declared, &device.profile) else {
         return invalid(format!("there is no profile `{}`", device.profile));
+    };
+    check_convention(profile, device)?;
+    if let Some(bridge) = &device.bridge {
+        let known = declared.devices.get(bridge).copied().or_else(|| state.devices.get(bridge).map(|known| &known.device));
+        let Some(known) = known else { return invalid(format!("its bridge `{bridge}` is no device")) };
+        let speaks = profile_of(state, declared, &known.profile).and_then(|profile| profile.convention.as_ref());
+        if !speaks.is_some_and(|convention| convention.bridge) {
+            return invalid(format!(
+                "`{bridge}` ({}) speaks for no other devices; its profile's convention says no `bridge: true`",
+                known.profile
+            ));
+        }
+        if profile.convention.is_none() {
+            return invalid(format!("a device behind `{bridge}` needs a profile with a `convention`; `{}` has none", device.profile));
+        }
     }
     match &device.opens {
         Some(door) if !known_device(state, declared, door) => invalid(format!("it opens `{door}`, which is no device")),
         _ => Ok(()),
+    }
+}
+
+fn check_profile(state: &State, declared: &Declared, profile: &Profile) -> Result<(), Rejection> {
+    profile.check().map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Rejection::new("invalid", lines.join("; "))
+    })?;
+    // A device that does not say what the new profile asks for would fall silent.
+    let of_it =
+        state.devices.values().filter(|known| known.device.profile == profile.name && !declared.devices.contains_key(&known.device.id));
+    for known in of_it {
+        check_convention(profile, &known.device)
+            .map_err(|error| Rejection::new("invalid", format!("device `{}` would not fit it: {}", known.device.id, error.message)))?;
+    }
+    Ok(())
+}
+
+fn profile_of<'a>(state: &'a State, declared: &Declared<'a>, name: &str) -> Option<&'a Profile> {
+    declared.profiles.get(name).copied().or_else(|| state.profiles.get(name).map(AsRef::as_ref))
+}
+
+/// Whether the device says what the convention of its profile asks for. A profile that is broken itself is told as such.
+fn check_convention(profile: &Profile, device: &Device) -> Result<(), Rejection> {
+    match Compiled::of(profile) {
+        Ok(Some(compiled)) => Speaker::bind(Arc::new(compiled), device).map(drop).map_err(|problem| Rejection::new("invalid", problem)),
+        Ok(None) if device.parameters.is_empty() => Ok(()),
+        Ok(None) => invalid(format!("profile `{}` speaks the native contract and asks for no parameters", profile.name)),
+        Err(_) => Ok(()),
     }
 }
 
@@ -140,7 +183,7 @@ fn check_person(person: &Person) -> Result<(), Rejection> {
 }
 
 fn known_device(state: &State, declared: &Declared, device: &DeviceId) -> bool {
-    state.devices.contains_key(device) || declared.devices.contains(device)
+    state.devices.contains_key(device) || declared.devices.contains_key(device)
 }
 
 /// Puts one checked resource in; whether anything changed.
@@ -232,7 +275,19 @@ fn detail(resource: &Resource, plans: &Plans) -> Value {
             Value::object([("hash", plan.map_or(Value::Null, |plan| Value::String(plan.hash.clone())))])
         }
         Resource::Profile(profile) => Value::object([("version", Value::from(profile.version))]),
-        Resource::Device(device) => Value::object([("profile", Value::String(device.profile.clone()))]),
+        Resource::Device(device) => Value::object([
+            ("profile", Value::String(device.profile.clone())),
+            (
+                "login",
+                Value::from(if device.is_revoked() {
+                    "revoked"
+                } else if device.has_password() {
+                    "new password"
+                } else {
+                    "as it was"
+                }),
+            ),
+        ]),
         Resource::Pool(pool) => Value::object([("units", Value::Int(pool.units.len() as i64))]),
         Resource::Area(area) => Value::object([("doors", Value::Int(area.doors.len() as i64))]),
         Resource::Person(person) => Value::object([("roles", Value::array(person.roles.iter().cloned().map(Value::String).collect()))]),

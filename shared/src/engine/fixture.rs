@@ -37,6 +37,8 @@ pub fn building() -> State {
             groups: group.into_iter().map(Into::into).collect(),
             opens: opens.map(DeviceId::new),
             password_hash: None,
+            parameters: Default::default(),
+            bridge: None,
         };
         let attached = online.then_some(Attachment { node: NodeId(1), session: 1, since: Timestamp(0) });
         state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });
@@ -82,7 +84,7 @@ fn profile(
 ) -> Profile {
     let fail_mode = Some(FailMode::Safe);
     let capability = Capability { id: "it".into(), kind, fail_mode, state: Default::default(), events, commands };
-    Profile { name: name.into(), version: 1, title: "".into(), capabilities: vec![capability] }
+    Profile { name: name.into(), version: 1, title: "".into(), convention: None, capabilities: vec![capability] }
 }
 
 pub fn key(name: &str) -> FlowKey {

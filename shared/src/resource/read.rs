@@ -162,7 +162,7 @@ fn profile_rules(profile: &Profile) -> Vec<Diagnostic> {
         }
     }
     for error in profile.check().err().unwrap_or_default() {
-        let at = places.get(&error.place).cloned().unwrap_or_default();
+        let at = if error.pointer.is_empty() { places.get(&error.place).cloned().unwrap_or_default() } else { error.pointer.clone() };
         errors.push(Diagnostic::error("unsafe-profile", at, format!("{}: {}", error.place, error.problem)).suggest(error.mend).on_key());
     }
     errors

@@ -81,6 +81,10 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     outln!("device    {}", cell(&data["id"]));
+    if let Some(bridge) = data["bridge"].as_str() {
+        outln!("no login of its own: {bridge} speaks for it");
+        return Ok(ExitCode::SUCCESS);
+    }
     outln!("user name {}", cell(&data["username"]));
     outln!("password  {}   (shown this once)", cell(&data["password"]));
     Ok(ExitCode::SUCCESS)

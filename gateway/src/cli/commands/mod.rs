@@ -1,14 +1,18 @@
 //! One function per command.
 
 mod apply;
+mod device;
 mod flow;
 mod instance;
 mod look;
+mod profile;
 mod task;
+
+pub use profile::TestArgs as ProfileTestArgs;
 
 use super::client::Client;
 use super::failure::usage;
-use super::{AuditCommand, Cli, Command, DeviceCommand, FlowCommand, InitArgs, MeshCommand};
+use super::{AuditCommand, Cli, Command, FlowCommand, InitArgs, MeshCommand, ProfileCommand};
 use crate::cli::output::outln;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -25,6 +29,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => return crate::demo::run(args),
         Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
         Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
+        Command::Profile(ProfileCommand::Test(args)) => return profile::test(args, json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
     }
@@ -37,16 +42,11 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Flow(_) => flow::list(&client, json).await,
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
-            Command::Device(DeviceCommand::List) => look::devices(&client, json).await,
-            Command::Device(DeviceCommand::Add { id, profile, title, groups, zone, opens }) => {
-                let body =
-                    serde_json::json!({ "id": id, "profile": profile, "title": title, "groups": groups, "zone": zone, "opens": opens });
-                look::added(&client.post("/devices", &body).await?, json)
-            }
+            Command::Device(command) => device::dispatch(&client, command, json).await,
             Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
             Command::Audit(_) => look::verify(&client, json).await,
             Command::Mesh(MeshCommand::Status) => look::mesh(&client, json).await,
-            Command::Run | Command::Init(_) | Command::Demo(_) => Ok(ExitCode::SUCCESS),
+            Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

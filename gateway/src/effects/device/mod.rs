@@ -1,26 +1,27 @@
 //! Device commands. An opening is published at most once in its life: the attempt is in the log before it leaves, and one
 //! that was attempted without an answer ends as `unknown`. Everything else is sent again with the same id until answered.
 //!
-//! Accepted, transported and completed are told apart: the output says which one it is, never more.
+//! Accepted, transported and completed are told apart: the output says which one it is, never more. Where the profile names
+//! a sensor that proves completion and it does not show it in time, the command is `unconfirmed`, whatever the device said.
 
 mod outcome;
+mod wire;
 
 use super::acks::Waiter;
-use super::clock::{group_now, wall_now};
+use super::clock::group_now;
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
-use outcome::{conclude, confirm_without_ack, not_delivered, output, unknown};
-use spalla_broker::message::{Message, Qos};
-use spalla_shared::device::{self, Ack, AckStatus, CommandSpec, Format, OPENING_EXPIRY_MAX_MS};
+use outcome::{conclude, confirm_without_ack, not_delivered, transported, unconfirmed, unknown};
+use spalla_shared::device::{Ack, AckStatus, CommandSpec, OPENING_EXPIRY_MAX_MS};
 use spalla_shared::engine::effect::DeviceStage;
 use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Outcome, Problem};
 use spalla_shared::id::DeviceId;
 use spalla_shared::time::Timestamp;
-use spalla_shared::topic::DeviceTopic;
 use spalla_shared::value::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use wire::{Wire, message};
 
 /// Sends of one command that is not an opening, whatever its deadline.
 const SENDS_MAX: u32 = 128;
@@ -44,6 +45,7 @@ pub(super) struct Order<'a> {
     /// When nothing is sent any more: an opening may be answered longer than it may be sent.
     expires_at: Timestamp,
     send_until: Instant,
+    wire: Wire,
 }
 
 impl<'a> Order<'a> {
@@ -55,20 +57,28 @@ impl<'a> Order<'a> {
         args: &'a Value,
         stage: DeviceStage,
         until: Instant,
-    ) -> Self {
+    ) -> Result<Self, Problem> {
         let mut expires_at = effect.deadline;
         if effect.class == EffectClass::Opening {
             let expiry_ms = with_spec(executors, device, command, |spec| spec.expiry_ms()).unwrap_or(OPENING_EXPIRY_MAX_MS);
             expires_at = expires_at.min(effect.issued_at.plus(expiry_ms.min(OPENING_EXPIRY_MAX_MS)));
         }
         let left = Duration::from_millis(expires_at.since(group_now(&executors.group)));
-        Self { effect, device, command, args, stage, until, expires_at, send_until: until.min(Instant::now() + left) }
+        // Before an attempt is recorded: what cannot be written is known not to have left.
+        let wire = Wire::of(executors, effect, device, command, args, expires_at)?;
+        Ok(Self { effect, device, command, args, stage, until, expires_at, send_until: until.min(Instant::now() + left), wire })
+    }
+}
+
+impl Order<'_> {
+    fn spec_confirms(&self, executors: &Executors) -> bool {
+        with_spec(executors, self.device, self.command, |spec| spec.confirm.is_some()).unwrap_or(false)
     }
 }
 
 pub(super) async fn run(executors: &Executors, order: Order<'_>) -> Option<Outcome> {
     // Before anything is sent: an answer cannot be faster than its waiter.
-    let answers = executors.acks.wait(order.device, &order.effect.key);
+    let answers = executors.acks.wait(order.device, order.command, &order.effect.key);
     match order.effect.class {
         EffectClass::Opening => open(executors, &order, answers).await,
         EffectClass::Securing | EffectClass::Neutral => Some(repeat(executors, &order, answers).await),
@@ -108,9 +118,10 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
             let mut progress = Progress::default();
             // The link's own word on expiry comes at `until`: it knows whether anything left.
             let until = order.until + LINK_GRACE;
+            answers.sent();
             Some(match listen(order, &mut answers, &mut progress, hand_over(executors, order), until).await {
                 Step::Answer(ack) => conclude(executors, order, ack).await,
-                Step::Transported => output("transported", Value::Null, None),
+                Step::Transported => transported(executors, order).await,
                 // Nothing has left: this is known, unlike a missing answer.
                 Step::NotDelivered(failure) => not_delivered(failure),
                 Step::Silence => match confirm_without_ack(executors, order).await {
@@ -170,7 +181,7 @@ async fn hand_over(executors: &Executors, order: &Order<'_>) -> Result<(), Deliv
         if Instant::now() >= order.send_until || !executors.is_open(order.effect.id) {
             return Err(DeliverFailure::Expired);
         }
-        match executors.link.deliver(order.device, message(executors, order)).await {
+        match executors.link.deliver(order.wire.login(order.device), message(executors, order)).await {
             // A device that is just coming back has not subscribed yet.
             Err(DeliverFailure::NotSubscribed | DeliverFailure::Full) => tokio::time::sleep(HAND_OVER_AGAIN).await,
             other => return other,
@@ -188,10 +199,18 @@ async fn repeat(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -
     while Instant::now() < order.until && executors.is_open(order.effect.id) {
         sends += 1;
         let until = if sends < SENDS_MAX { order.until.min(Instant::now() + pause) } else { order.until };
-        let send = executors.link.deliver(order.device, message(executors, order));
+        answers.sent();
+        let send = executors.link.deliver(order.wire.login(order.device), message(executors, order));
         match listen(order, &mut answers, &mut progress, send, until).await {
             Step::Answer(ack) => return conclude(executors, order, ack).await,
-            Step::Transported => return output("transported", Value::Null, None),
+            Step::Transported if order.spec_confirms(executors) => {
+                // Sent again where its effect is not seen: to set a state twice does no harm.
+                progress.transported = true;
+                if let Some(outcome) = confirm_without_ack(executors, order).await {
+                    return outcome;
+                }
+            }
+            Step::Transported => return transported(executors, order).await,
             Step::Silence => {}
             Step::NotDelivered(failure) => {
                 last = failure;
@@ -209,6 +228,7 @@ async fn repeat(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -
     }
     match confirm_without_ack(executors, order).await {
         Some(outcome) => outcome,
+        None if order.stage == DeviceStage::Transported && progress.transported => unconfirmed("transported", Value::Null),
         None if progress.accepted => failed(Problem::timeout("the device accepted the command and did not say that it is done")),
         None => failed(Problem::timeout("the command was sent and the device did not answer")),
     }
@@ -260,35 +280,6 @@ async fn listen(
             }
             () = sleep_until(until) => return Step::Silence,
         }
-    }
-}
-
-fn message(executors: &Executors, order: &Order<'_>) -> Message {
-    let command = device::Command {
-        id: order.effect.key.to_string(),
-        name: order.command.to_owned(),
-        args: order.args.clone(),
-        issued_at: order.effect.issued_at,
-        expires_at: order.expires_at,
-    };
-    let format = executors.telemetry.format(order.device).unwrap_or(Format::Json);
-    // On this gateway's own clock, which may run beside the leader's.
-    let left = order.send_until.saturating_duration_since(Instant::now());
-    let expires_at = wall_now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).min(order.expires_at);
-    Message {
-        topic: DeviceTopic::Command(order.device.clone()).to_string(),
-        payload: format.write(&command).into(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        expires_at: Some(expires_at),
-        content_type: Some(
-            match format {
-                Format::Json => "application/json",
-                Format::Cbor => "application/cbor",
-            }
-            .into(),
-        ),
-        ..Message::default()
     }
 }
 

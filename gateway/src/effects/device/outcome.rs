@@ -7,7 +7,8 @@ use crate::effects::link::DeliverFailure;
 use crate::telemetry::Quality;
 use spalla_shared::device::{Ack, AckStatus, Confirm};
 use spalla_shared::engine::{EffectClass, Outcome, Problem};
-use spalla_shared::value::Value;
+use spalla_shared::value::{Object, Value};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,14 +18,34 @@ pub(super) async fn conclude(executors: &Executors, order: &Order<'_>, ack: Ack)
             let detail = ack.detail.as_str().map_or_else(|| ack.detail.to_json(), str::to_owned);
             failed(Problem::own("refused", 409, format!("the device refused the command: {}", bounded(&detail))))
         }
-        AckStatus::Accepted => output("accepted", ack.detail, None),
-        AckStatus::Done => {
-            let confirmed = match confirm_spec(executors, order) {
-                Some(confirm) => Some(confirmed(executors, order, &confirm).await),
-                None => None,
-            };
-            output("done", ack.detail, confirmed)
+        AckStatus::Accepted => proven(executors, order, "accepted", ack.detail).await,
+        AckStatus::Done => proven(executors, order, "done", ack.detail).await,
+    }
+}
+
+/// For a device that answers nothing.
+pub(super) async fn transported(executors: &Executors, order: &Order<'_>) -> Outcome {
+    proven(executors, order, "transported", Value::Null).await
+}
+
+/// `status` is what the device said. Where the profile names a sensor that proves it, that decides: `done`, or `unconfirmed`.
+async fn proven(executors: &Executors, order: &Order<'_>, status: &str, detail: Value) -> Outcome {
+    match confirm_spec(executors, order) {
+        None => output(status, detail, None),
+        Some(confirm) if confirmed(executors, order, &confirm).await => output("done", detail, Some(true)),
+        Some(_) => unconfirmed(status, detail),
+    }
+}
+
+/// The device said `said`, and the sensor shows nothing of it.
+pub(super) fn unconfirmed(said: &str, detail: Value) -> Outcome {
+    match output("unconfirmed", detail, Some(false)) {
+        Outcome::Done { output: Value::Object(fields) } => {
+            let mut fields = Object::clone(&fields);
+            fields.insert("said".into(), Value::from(said));
+            Outcome::Done { output: Value::Object(Arc::new(fields)) }
         }
+        other => other,
     }
 }
 

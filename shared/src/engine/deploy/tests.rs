@@ -22,6 +22,8 @@ fn device(id: &str, profile: &str, opens: Option<&str>) -> Resource {
         groups: Vec::new(),
         opens: opens.map(DeviceId::new),
         password_hash: Some("$argon2id$secret".into()),
+        parameters: Default::default(),
+        bridge: None,
     })
 }
 fn area(doors: &[&str]) -> Resource {

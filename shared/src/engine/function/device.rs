@@ -163,11 +163,12 @@ pub fn spec(context: &Context, device: &DeviceId, command: &str) -> Result<Comma
 }
 
 /// The instant behind which nothing is published and no answer counts.
-/// An opening lives as long as its profile says, or as the flow waits for the answer, never above 10 s; the profile's own time bounds
-/// the sending in any case.
+/// An opening lives as long as its profile says, or as the flow waits for the answer, never above 10 s, and the time for its proof
+/// comes on top; the profile's own time bounds the sending in any case.
 fn deadline(now: Timestamp, spec: &CommandSpec, ask: &Ask) -> Timestamp {
     let millis = match (spec.class, ask.within_ms) {
-        (CommandClass::Opening, within) => within.unwrap_or(spec.expiry_ms()).min(OPENING_EXPIRY_MAX_MS),
+        (CommandClass::Opening, Some(within)) => within.min(OPENING_EXPIRY_MAX_MS),
+        (CommandClass::Opening, None) => spec.expiry_ms().min(OPENING_EXPIRY_MAX_MS) + spec.confirm_ms(),
         (_, Some(within)) => within.min(DEADLINE_MAX_MS),
         (_, None) => spec.expiry_ms().min(DEADLINE_MAX_MS),
     };

@@ -1,0 +1,403 @@
+//! Devices that speak their makers' conventions, as real clients of a real gateway: a relay, a Zigbee bridge, a Tasmota, and
+//! Wiegand controllers. What they are told, what is made of what they say, and what must never happen. Rules of safety by number.
+
+use crate::PROGRAM;
+use serde_json::{Value, json};
+use spalla_broker::client::{ClientError, ClientEvent, Version};
+use spalla_broker::message::{Message, Qos};
+use spalla_tests::{Device, Login, Mesh, Node, mesh::config_folder, until};
+use std::time::Duration;
+
+const TELL_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: tell, version: '1.0.0' }
+do:
+  - tell:
+      call: device.command:1.0.0@default
+      with: { target: '${ .device }', command: '${ .command }', args: '${ .args }' }
+"#;
+/// Starts once for everybody whom a controller lets through now.
+const ADMITTED_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: admitted, version: '1.0.0' }
+schedule: { on: { one: { with: { type: spalla.device.admitted } } } }
+do:
+  - note: { set: { noted: true } }
+"#;
+
+async fn building(profiles: &[&str]) -> Mesh {
+    let mesh = Mesh::start(PROGRAM, &["hq"]).await;
+    for profile in profiles {
+        let text = std::fs::read_to_string(config_folder().join(format!("profiles/{profile}.yaml"))).expect("a profile");
+        let answer = mesh.nodes[0].api.apply(&text).await;
+        assert_eq!(answer.status, 200, "{profile}: {}", answer.text);
+    }
+    for flow in [TELL_FLOW, ADMITTED_FLOW] {
+        assert_eq!(mesh.nodes[0].api.apply(flow).await.status, 200);
+    }
+    mesh
+}
+
+/// Declares a device and gives back its login, which is of no use for one behind a bridge.
+async fn add(node: &Node, body: Value) -> Login {
+    let answer = node.api.post("/devices", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let text = |key: &str| answer.data()[key].as_str().unwrap_or_default().to_owned();
+    Login { id: text("id"), password: text("password"), port: node.devices_port }
+}
+
+async fn subscribed(login: &Login, filters: &[&str]) -> Device {
+    let device = Device::connect(login, Version::V4).await;
+    for filter in filters {
+        device.client.subscribe(filter, Qos::AtLeastOnce).await.unwrap_or_else(|error| panic!("{filter}: {error}"));
+    }
+    device
+}
+
+async fn says(device: &Device, topic: &str, payload: &str) {
+    device.publish(topic, payload.as_bytes(), false).await.expect("acknowledged");
+}
+
+fn body(message: &Message) -> Value {
+    serde_json::from_slice(&message.payload).unwrap_or_else(|_| json!(String::from_utf8_lossy(&message.payload)))
+}
+
+async fn tell(node: &Node, device: &str, command: &str, args: Value) -> String {
+    let body = json!({ "flow": "it/tell", "input": { "device": device, "command": command, "args": args } });
+    let answer = node.api.post("/instances", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.data()["instance"].as_str().expect("an id").to_owned()
+}
+
+/// What the command gave in the end: its output, or the problem.
+async fn outcome(node: &Node, instance: &str) -> Value {
+    until(&format!("{instance} ends"), async || {
+        let answer = node.api.get(&format!("/instances/{instance}")).await;
+        let data = answer.data();
+        match (data["incident"].is_object(), data["ended_at"].is_string()) {
+            (true, _) => Some(data["incident"].clone()),
+            (_, true) if data["problem"].is_object() => Some(data["problem"].clone()),
+            (_, true) => Some(data["output"].clone()),
+            _ => None,
+        }
+    })
+    .await
+}
+
+async fn online(node: &Node, device: &str, wanted: bool) {
+    until(&format!("{device} is {}", if wanted { "online" } else { "offline" }), async || {
+        let answer = node.api.get(&format!("/devices/{device}")).await;
+        (answer.data()["online"] == wanted).then_some(())
+    })
+    .await;
+}
+
+/// A property as the gateway knows it.
+async fn property(node: &Node, device: &str, name: &str, wanted: Value, quality: &str) {
+    until(&format!("{device} {name} is {wanted}, {quality}"), async || {
+        let answer = node.api.get(&format!("/devices/{device}")).await;
+        let reading = &answer.data()["here"]["properties"][name];
+        (reading["value"] == wanted && reading["quality"] == quality).then_some(())
+    })
+    .await;
+}
+
+/// Nothing came to the device until everything it said was acknowledged.
+fn nothing_came(device: &mut Device) {
+    while let Ok(event) = device.events.try_recv() {
+        assert!(!matches!(event, ClientEvent::Message(_)), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shelly_relay_opens_a_door_and_a_door_that_stays_shut_is_unconfirmed() {
+    let mesh = building(&["shelly-strike"]).await;
+    let node = &mesh.nodes[0];
+    let login = add(node, json!({ "id": "hq/door-1", "profile": "shelly-strike", "parameters": { "prefix": "shellies/door-1" } })).await;
+    let other = add(node, json!({ "id": "hq/door-2", "profile": "shelly-strike" })).await;
+    what_it_may_not_do(node, &login, &other).await;
+    let mut relay = subscribed(&login, &["shellies/door-1/rpc", "shellies/door-1/command/#"]).await;
+    says(&relay, "shellies/door-1/online", "true").await;
+    says(&relay, "shellies/door-1/status/input:0", r#"{"id":0,"state":false}"#).await;
+    property(node, &login.id, "open", json!(false), "live").await;
+
+    // Told in its own words, once, with the pulse in the command; done because the door moved, not because the relay said so.
+    let unlock = tell(node, &login.id, "unlock", json!({ "seconds": 2 })).await;
+    let message = relay.message().await;
+    let rpc = body(&message);
+    assert_eq!((&*message.topic, message.retain), ("shellies/door-1/rpc", false));
+    assert_eq!((&rpc["method"], &rpc["params"]), (&json!("Switch.Set"), &json!({ "id": 0, "on": true, "toggle_after": 2 })));
+    let reply = |rpc: &Value| {
+        (
+            format!("{}/rpc", rpc["src"].as_str().expect("where to answer")),
+            json!({ "id": rpc["id"], "src": "shellyplus1", "result": { "was_on": false } }),
+        )
+    };
+    let (topic, answer) = reply(&rpc);
+    says(&relay, &topic, &answer.to_string()).await;
+    let delta = r#"{"src":"shellyplus1","method":"NotifyStatus","params":{"input:0":{"id":0,"state":true}}}"#;
+    says(&relay, "shellies/door-1/events/rpc", delta).await;
+    let done = outcome(node, &unlock).await;
+    assert_eq!((&done["status"], &done["confirmed"]), (&json!("done"), &json!(true)), "{done}");
+
+    s18_it_acknowledges_and_the_door_stays_shut(node, &login, &mut relay, reply).await;
+    s24_ten_commands_at_once_open_once(node, &login, &mut relay, reply).await;
+    s17_what_a_dead_device_said_is_stale(node, &login, relay).await;
+    revoked(node, &login).await;
+}
+
+async fn what_it_may_not_do(node: &Node, login: &Login, other: &Login) {
+    let rogue = Device::connect(login, Version::V5).await;
+    let before = node.api.metric("spalla_mqtt_dropped_total").await;
+    let topics = ["shelly-door-2/online", "shellies/door-1/rpc", &login.event_topic("opened"), &other.event_topic("opened"), "anything"];
+    for topic in topics {
+        let result = rogue.publish(topic, b"true", false).await;
+        assert!(matches!(result, Err(ClientError::Refused(_))), "{topic}: {result:?}");
+    }
+    assert_eq!(node.api.metric("spalla_mqtt_dropped_total").await, before + topics.len() as u64);
+    for filter in ["#", "shellies/#", "shelly-door-2/rpc", "+/door-1/rpc", &login.command_topic(), "$share/g/shellies/door-1/rpc"] {
+        let result = rogue.client.subscribe(filter, Qos::AtLeastOnce).await;
+        assert!(matches!(result, Err(ClientError::Refused(_))), "{filter}: {result:?}");
+    }
+    rogue.client.disconnect().await;
+}
+
+async fn s18_it_acknowledges_and_the_door_stays_shut(
+    node: &Node,
+    login: &Login,
+    relay: &mut Device,
+    reply: impl Fn(&Value) -> (String, Value),
+) {
+    says(relay, "shellies/door-1/status/input:0", r#"{"id":0,"state":false}"#).await;
+    let unlock = tell(node, &login.id, "unlock", json!({ "seconds": 1 })).await;
+    let (topic, answer) = reply(&body(&relay.message().await));
+    says(relay, &topic, &answer.to_string()).await;
+    let seen = outcome(node, &unlock).await;
+    assert_eq!((&seen["status"], &seen["said"], &seen["confirmed"]), (&json!("unconfirmed"), &json!("accepted"), &json!(false)), "{seen}");
+}
+
+async fn s24_ten_commands_at_once_open_once(node: &Node, login: &Login, relay: &mut Device, reply: impl Fn(&Value) -> (String, Value)) {
+    let attempts = node.api.metric("spalla_opening_attempts_total").await;
+    let mut asked = Vec::new();
+    for _ in 0..10 {
+        asked.push(tell(node, &login.id, "unlock", json!({ "seconds": 3 })).await);
+    }
+    let (topic, answer) = reply(&body(&relay.message().await));
+    says(relay, &topic, &answer.to_string()).await;
+    says(relay, "shellies/door-1/status/input:0", r#"{"id":0,"state":true}"#).await;
+    for instance in asked {
+        assert_eq!(outcome(node, &instance).await["status"], "done");
+    }
+    assert_eq!(node.api.metric("spalla_opening_attempts_total").await, attempts + 1);
+    nothing_came(relay);
+}
+
+async fn s17_what_a_dead_device_said_is_stale(node: &Node, login: &Login, relay: Device) {
+    property(node, &login.id, "open", json!(true), "live").await;
+    relay.client.cut();
+    drop(relay);
+    online(node, &login.id, false).await;
+    property(node, &login.id, "open", json!(true), "stale").await;
+    // S1: an opening for it does not wait, and nothing is there when it comes back.
+    let unlock = tell(node, &login.id, "unlock", json!({ "seconds": 4 })).await;
+    assert!(outcome(node, &unlock).await.to_string().contains("device-offline"));
+    let mut back = subscribed(login, &["shellies/door-1/rpc"]).await;
+    says(&back, "shellies/door-1/online", "true").await;
+    nothing_came(&mut back);
+}
+
+async fn revoked(node: &Node, login: &Login) {
+    let mut live = Device::connect(login, Version::V5).await;
+    online(node, &login.id, true).await;
+    let out = node.cli(&["device", "revoke", &login.id]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    live.refused().await;
+    // It tries again by itself and does not come in.
+    let why = live.refused().await;
+    assert!(!live.client.is_connected(), "{why}");
+    assert_eq!(node.api.get(&format!("/devices/{}", login.id)).await.data()["login"], "revoked");
+    assert!(node.api.metric("spalla_logins_cut_total").await >= 1);
+    let trail = node.api.get(&format!("/audit?limit=100&subject=device%20{}", login.id.replace('/', "%2F"))).await;
+    assert!(trail.text.contains("\"login\":\"revoked\""), "{}", trail.text);
+    // A new password lets it in again.
+    let rotated = node.api.post(&format!("/devices/{}/rotate", login.id), &json!({})).await;
+    let password = rotated.data()["password"].as_str().expect("a password").to_owned();
+    Device::connect(&Login { password, ..login.clone() }, Version::V4).await;
+}
+
+#[tokio::test]
+async fn a_zigbee_lock_behind_its_bridge_is_found_admitted_and_opened() {
+    let mesh = building(&["zigbee2mqtt-bridge", "zigbee2mqtt-lock", "zigbee2mqtt-contact", "zigbee2mqtt-climate"]).await;
+    let node = &mesh.nodes[0];
+    let login = add(node, json!({ "id": "hq/z2m", "profile": "zigbee2mqtt-bridge" })).await;
+    let mut bridge = subscribed(&login, &["zigbee2mqtt/#"]).await;
+    let devices = json!([
+        { "type": "Coordinator", "friendly_name": "Coordinator" },
+        { "type": "EndDevice", "supported": true, "friendly_name": "Front Door Lock",
+          "definition": { "description": "Lock", "exposes": [{ "type": "lock", "features": [{ "property": "state" }] }] } },
+    ]);
+    bridge.publish("zigbee2mqtt/bridge/devices", devices.to_string().as_bytes(), true).await.expect("acknowledged");
+    let proposed = node.api.get("/devices/proposals").await;
+    assert_eq!(proposed.data()[0]["id"], "hq/Front-Door-Lock", "{}", proposed.text);
+    // Nothing is read of a device that nobody admitted.
+    says(&bridge, "zigbee2mqtt/Front Door Lock", r#"{"lock_state":"locked"}"#).await;
+    assert_eq!(node.api.get("/devices/hq/front").await.status, 404);
+    let out = node.cli(&["device", "admit", "hq/Front-Door-Lock", "--id", "hq/front"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(node.api.get("/devices/proposals").await.data(), &json!([]));
+    online(node, "hq/front", true).await;
+
+    // Zigbee2MQTT acknowledges nothing: the bolt's own state is the answer. What was asked for is not what is.
+    says(&bridge, "zigbee2mqtt/Front Door Lock", r#"{"lock_state":"locked","state":"LOCK"}"#).await;
+    let unlock = tell(node, "hq/front", "unlock", json!({})).await;
+    let message = bridge.message().await;
+    assert_eq!((&*message.topic, body(&message)), ("zigbee2mqtt/Front Door Lock/set", json!({ "state": "UNLOCK" })));
+    says(&bridge, "zigbee2mqtt/Front Door Lock", r#"{"lock_state":"locked","state":"UNLOCK"}"#).await;
+    says(&bridge, "zigbee2mqtt/Front Door Lock", r#"{"lock_state":"unlocked","state":"UNLOCK"}"#).await;
+    let done = outcome(node, &unlock).await;
+    assert_eq!((&done["status"], &done["confirmed"]), (&json!("done"), &json!(true)), "{done}");
+
+    // The bridge says that the lock is gone, while itself it is there.
+    bridge.publish("zigbee2mqtt/Front Door Lock/availability", br#"{"state":"offline"}"#, true).await.expect("acknowledged");
+    online(node, "hq/front", false).await;
+    property(node, "hq/front", "lock", json!("unlocked"), "stale").await;
+    let refused = tell(node, "hq/front", "unlock", json!({ "again": 1 })).await;
+    assert!(outcome(node, &refused).await.to_string().contains("device-offline"));
+    online(node, "hq/z2m", true).await;
+    says(&bridge, "zigbee2mqtt/Front Door Lock/availability", r#"{"state":"online"}"#).await;
+    online(node, "hq/front", true).await;
+    // With the bridge go all behind it.
+    bridge.client.cut();
+    drop(bridge);
+    online(node, "hq/front", false).await;
+
+    // Only a bridge speaks for others, and what stands behind it has no login.
+    let text = std::fs::read_to_string(config_folder().join("profiles/qr-reader.yaml")).expect("a profile");
+    assert_eq!(node.api.apply(&text).await.status, 200);
+    for (body, says) in [
+        (json!({ "id": "hq/x", "profile": "zigbee2mqtt-lock", "bridge": "hq/front" }), "speaks for no other devices"),
+        (json!({ "id": "hq/x", "profile": "zigbee2mqtt-lock", "bridge": "hq/nobody" }), "is no device"),
+        (json!({ "id": "hq/x", "profile": "qr-reader", "bridge": "hq/z2m" }), "needs a profile with a `convention`"),
+        (json!({ "id": "hq/x", "profile": "zigbee2mqtt-lock", "bridge": "hq/z2m", "password": "long-enough" }), "has no login"),
+        (
+            json!({ "id": "hq/x", "profile": "zigbee2mqtt-lock", "bridge": "hq/z2m", "parameters": { "friendly_name": "#" } }),
+            "friendly_name",
+        ),
+        (json!({ "id": "hq/x", "profile": "qr-reader", "parameters": { "prefix": "a" } }), "asks for no parameters"),
+    ] {
+        let answer = node.api.post("/devices", &body).await;
+        assert!(answer.status == 400 && answer.message().contains(says), "{body}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_tasmota_relay_is_told_its_pulse_and_answers_without_an_id() {
+    let mesh = building(&["tasmota-strike"]).await;
+    let node = &mesh.nodes[0];
+    let login = add(node, json!({ "id": "hq/strike", "profile": "tasmota-strike", "parameters": { "topic": "strike_1" } })).await;
+    let mut relay = subscribed(&login, &["cmnd/strike_1/#"]).await;
+    relay.publish("tele/strike_1/LWT", b"Online", true).await.expect("acknowledged");
+    says(&relay, "stat/strike_1/POWER", "OFF").await;
+    property(node, &login.id, "lock", json!("locked"), "live").await;
+
+    // S5: the relay drops by itself, whatever becomes of the gateway.
+    let unlock = tell(node, &login.id, "unlock", json!({})).await;
+    let message = relay.message().await;
+    assert_eq!((&*message.topic, body(&message), message.retain), ("cmnd/strike_1/Backlog", json!("PulseTime1 30; Power1 ON"), false));
+    says(&relay, "stat/strike_1/RESULT", r#"{"PulseTime1":{"Set":30,"Remaining":0}}"#).await;
+    says(&relay, "stat/strike_1/RESULT", r#"{"POWER":"ON"}"#).await;
+    assert_eq!(outcome(node, &unlock).await["status"], "done");
+
+    // An answer to another command ends nothing; a retained one may be of yesterday.
+    let lock = tell(node, &login.id, "lock", json!({})).await;
+    let message = relay.message().await;
+    assert_eq!((&*message.topic, &message.payload[..]), ("cmnd/strike_1/Power1", &b"OFF"[..]));
+    let unmatched = node.api.metric("spalla_acks_unmatched_total").await;
+    says(&relay, "stat/strike_1/RESULT", r#"{"POWER":"ON"}"#).await;
+    assert_eq!(node.api.metric("spalla_acks_unmatched_total").await, unmatched + 1);
+    relay.publish("stat/strike_1/RESULT", br#"{"POWER":"OFF"}"#, true).await.expect("acknowledged");
+    let running = node.api.get(&format!("/instances/{lock}")).await;
+    assert!(running.data()["ended_at"].is_null(), "{}", running.text);
+    says(&relay, "stat/strike_1/RESULT", r#"{"POWER":"OFF"}"#).await;
+    assert_eq!(outcome(node, &lock).await["status"], "done");
+}
+
+#[tokio::test]
+async fn wiegand_controllers_open_once_and_their_backlog_opens_nothing() {
+    let mesh = building(&["uhppoted-gateway", "uhppoted-door"]).await;
+    let node = &mesh.nodes[0];
+    let login = add(node, json!({ "id": "hq/uhppoted", "profile": "uhppoted-gateway" })).await;
+    for door in ["1", "2"] {
+        let body = json!({ "id": format!("hq/side-{door}"), "profile": "uhppoted-door", "bridge": "hq/uhppoted",
+            "parameters": { "controller": "405419896", "door": door } });
+        add(node, body).await;
+    }
+    let mut controllers = subscribed(&login, &["uhppoted/gateway/requests/#"]).await;
+    online(node, "hq/side-2", true).await;
+
+    // Two doors at one login: each request reaches its own door, each reply its own request.
+    let first = tell(node, "hq/side-1", "unlock", json!({ "card": 8165533 })).await;
+    let asked_first = body(&controllers.message().await)["message"]["request"].clone();
+    let second = tell(node, "hq/side-2", "unlock", json!({})).await;
+    let asked_second = body(&controllers.message().await)["message"]["request"].clone();
+    assert_eq!((&asked_first["door"], &asked_first["device-id"], &asked_second["door"]), (&json!(1), &json!(405_419_896), &json!(2)));
+    for (asked, opened) in [(&asked_second, false), (&asked_first, true)] {
+        let reply = json!({ "message": { "reply": { "request-id": asked["request-id"], "method": "open-door",
+            "response": { "device-id": 405_419_896, "door": asked["door"], "opened": opened } } } });
+        says(&controllers, asked["reply-to"].as_str().expect("where to answer"), &reply.to_string()).await;
+    }
+    assert_eq!(outcome(node, &first).await["status"], "done");
+    assert!(outcome(node, &second).await.to_string().contains("refused"));
+
+    // S20: a day of backlog is recorded as history and starts nothing. S19: a retained event is not an event.
+    let started = async || node.api.get("/status").await.data()["instances"]["started"].as_u64().expect("a number");
+    let before = started().await;
+    let now = controller_now();
+    let swipe = |id: u32, at: &str| {
+        json!({ "device-id": 405_419_896, "event-id": id, "event-type": 1, "access-granted": true, "door-id": 1, "direction-text": "in",
+            "card-number": 8_165_533, "timestamp": at, "event-reason-text": "" })
+        .to_string()
+    };
+    for hour in 0..24 {
+        says(&controllers, "uhppoted/gateway/events", &swipe(hour, &format!("2026-01-01 {hour:02}:00:00 UTC"))).await;
+    }
+    let retained = node.api.metric("spalla_events_retained_total").await;
+    controllers.publish("uhppoted/gateway/events", swipe(100, &now).as_bytes(), true).await.expect("acknowledged");
+    assert_eq!(node.api.metric("spalla_events_retained_total").await, retained + 1);
+    assert_eq!(started().await, before);
+    let trail = node.api.get("/audit?limit=100").await;
+    let late = trail.data().as_array().expect("links").iter().filter(|link| link["action"] == "event.late").count();
+    assert_eq!(late, 24, "{}", trail.text);
+
+    // One swipe, told twice on two topics: one event.
+    says(&controllers, "uhppoted/gateway/events", &swipe(101, &now)).await;
+    says(&controllers, "uhppoted/gateway/events/live", &swipe(101, &now)).await;
+    until("the swipe starts its flow", async || (started().await > before).then_some(())).await;
+    says(&controllers, "uhppoted/gateway/events", &swipe(101, &now)).await;
+    assert_eq!(started().await, before + 1);
+}
+
+/// Now as a controller writes it.
+fn controller_now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let now = spalla_shared::time::Timestamp(i64::try_from(since.as_millis()).expect("before the end of time")).to_rfc3339();
+    format!("{} {} UTC", &now[..10], &now[11..19])
+}
+
+#[tokio::test]
+async fn whoever_watches_sees_what_was_said_and_what_was_understood() {
+    let mesh = building(&["shelly-strike"]).await;
+    let node = &mesh.nodes[0];
+    let login = add(node, json!({ "id": "hq/door-1", "profile": "shelly-strike" })).await;
+    let relay = Device::connect(&login, Version::V5).await;
+    let request = node.api.request("GET", "/api/v1/devices/watch?device=hq/door-1").timeout(Duration::from_secs(60));
+    let mut stream = request.send().await.expect("a stream");
+    assert_eq!(stream.status(), 200);
+    says(&relay, "shelly-door-1/status/input:0", r#"{"id":0,"state":true}"#).await;
+    let mut text = String::new();
+    while !text.contains("\n\n") {
+        text.push_str(&String::from_utf8_lossy(&stream.chunk().await.expect("a chunk").expect("more")));
+    }
+    let data = text.lines().find_map(|line| line.strip_prefix("data:")).expect("data");
+    let heard: Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!((&heard["topic"], &heard["verdict"]), (&json!("shelly-door-1/status/input:0"), &json!("taken")), "{heard}");
+    assert_eq!(heard["understood"][0], json!({ "device": "hq/door-1", "is": "state", "property": "open", "value": true, "time": null }));
+}
