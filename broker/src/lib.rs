@@ -11,6 +11,7 @@ pub mod version;
 mod clock;
 mod router;
 mod session;
+mod store;
 mod topics;
 
 #[cfg(test)]

@@ -22,5 +22,7 @@ pub struct Message {
     pub response_topic: Option<String>,
     pub correlation_data: Option<Bytes>,
     pub content_type: Option<String>,
+    /// The publisher says that the payload is UTF-8 text (payload format indicator 1).
+    pub is_text: bool,
     pub user_properties: Vec<(String, String)>,
 }

@@ -23,7 +23,20 @@ pub(crate) fn is_filter(filter: &str, levels_max: usize) -> bool {
 }
 
 pub(crate) fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
+    filter.starts_with(SHARE)
+}
+
+const SHARE: &str = "$share/";
+
+/// The filter of a shared subscription behind its group, `a/+` of `$share/group/a/+`; any other filter as it is.
+pub(crate) fn bare(filter: &str) -> &str {
+    filter.strip_prefix(SHARE).and_then(|rest| rest.split_once('/')).map_or(filter, |(_, bare)| bare)
+}
+
+/// `$share/group/filter`: the group has at least one character and no wildcard, and the filter is well formed.
+pub(crate) fn is_share_filter(filter: &str, levels_max: usize) -> bool {
+    let Some((group, bare)) = filter.strip_prefix(SHARE).and_then(|rest| rest.split_once('/')) else { return false };
+    !group.is_empty() && group.len() <= 128 && is_sound(group, 1) && !group.contains(['+', '#']) && is_filter(bare, levels_max)
 }
 
 /// Topics on which nothing is ever retained or queued for later: a command belongs to its moment.
@@ -46,6 +59,22 @@ fn is_sound(text: &str, levels_max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_filters_are_taken_apart() {
+        for (filter, good) in [
+            ("$share/g/a/+", true),
+            ("$share/g//", true),
+            ("$share/g/", false),
+            ("$share/g", false),
+            ("$share//a", false),
+            ("$share/g+/a", false),
+            ("$share/g/a#", false),
+        ] {
+            assert_eq!(is_share_filter(filter, 4), good, "{filter:?}");
+        }
+        assert_eq!((bare("$share/g/a/+"), bare("a/$share/g")), ("a/+", "a/$share/g"));
+    }
 
     #[test]
     fn names_and_filters_are_told_apart() {

@@ -139,6 +139,7 @@ impl Requests {
                     correlation_data: message.correlation_data.clone(),
                     user_properties: message.user_properties.clone(),
                     content_type: message.content_type.clone(),
+                    payload_format_indicator: message.is_text.then_some(1),
                     ..packets5::PublishProperties::default()
                 };
                 client
@@ -245,6 +246,7 @@ fn message5(packet: packets5::Publish) -> Message {
         response_topic: properties.response_topic,
         correlation_data: properties.correlation_data,
         content_type: properties.content_type,
+        is_text: properties.payload_format_indicator == Some(1),
         user_properties: properties.user_properties,
     }
 }

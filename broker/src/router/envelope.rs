@@ -1,4 +1,4 @@
-//! A message inside the router: a 4-byte header length, the header in CBOR, then correlation data and payload as they are.
+//! A message inside the router: its sequence (8 bytes), a 4-byte header length, the header in CBOR, then correlation data and payload as they are.
 //! Big payloads are so copied once and never walked.
 
 use crate::message::{Message, Qos};
@@ -19,7 +19,6 @@ pub(crate) enum Content {
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    sequence: u64,
     origin: u64,
     probe: bool,
     topic: String,
@@ -29,6 +28,7 @@ struct Header {
     response_topic: Option<String>,
     correlation_len: Option<u32>,
     content_type: Option<String>,
+    is_text: bool,
     user_properties: Vec<(String, String)>,
 }
 
@@ -50,7 +50,6 @@ fn seal_parts(sequence: u64, origin: u64, message: &Message, probe: bool) -> Opt
     let correlation = message.correlation_data.clone().unwrap_or_default();
     let correlation_len = u32::try_from(correlation.len()).ok()?;
     let header = Header {
-        sequence,
         origin,
         probe,
         topic: message.topic.clone(),
@@ -60,12 +59,14 @@ fn seal_parts(sequence: u64, origin: u64, message: &Message, probe: bool) -> Opt
         response_topic: message.response_topic.clone(),
         correlation_len: message.correlation_data.is_some().then_some(correlation_len),
         content_type: message.content_type.clone(),
+        is_text: message.is_text,
         user_properties: message.user_properties.clone(),
     };
     let mut head = Vec::with_capacity(128);
     ciborium::into_writer(&header, &mut head).ok()?;
     let head_len = u32::try_from(head.len()).ok()?;
-    let mut bytes = BytesMut::with_capacity(4 + head.len() + correlation.len() + message.payload.len());
+    let mut bytes = BytesMut::with_capacity(12 + head.len() + correlation.len() + message.payload.len());
+    bytes.put_u64(sequence);
     bytes.put_u32(head_len);
     bytes.put_slice(&head);
     bytes.put_slice(&correlation);
@@ -73,15 +74,21 @@ fn seal_parts(sequence: u64, origin: u64, message: &Message, probe: bool) -> Opt
     Some(bytes.freeze())
 }
 
+/// The sequence alone.
+pub(crate) fn sequence(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
+}
+
 /// The sequence and the content; `None` for bytes that no `seal` made.
 pub(crate) fn open(bytes: &Bytes) -> Option<(u64, Content)> {
-    let head_len = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let head = bytes.get(4..4usize.checked_add(head_len)?)?;
+    let sequence = sequence(bytes)?;
+    let head_len = u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?) as usize;
+    let body = head_len.checked_add(12)?;
+    let head = bytes.get(12..body)?;
     let header: Header = ciborium::from_reader(head).ok()?;
     if header.probe {
-        return Some((header.sequence, Content::Probe));
+        return Some((sequence, Content::Probe));
     }
-    let body = 4 + head_len;
     let payload = body.checked_add(header.correlation_len.unwrap_or(0) as usize).filter(|at| *at <= bytes.len())?;
     let message = Message {
         topic: header.topic,
@@ -92,9 +99,10 @@ pub(crate) fn open(bytes: &Bytes) -> Option<(u64, Content)> {
         response_topic: header.response_topic,
         correlation_data: header.correlation_len.map(|_| bytes.slice(body..payload)),
         content_type: header.content_type,
+        is_text: header.is_text,
         user_properties: header.user_properties,
     };
-    Some((header.sequence, Content::Message { origin: header.origin, message }))
+    Some((sequence, Content::Message { origin: header.origin, message }))
 }
 
 #[cfg(test)]
@@ -112,6 +120,7 @@ mod tests {
             response_topic: Some("r".into()),
             correlation_data: Some(Bytes::from_static(b"cd")),
             content_type: None,
+            is_text: true,
             user_properties: vec![("k".into(), "v".into())],
         };
         let content = Content::Message { origin: 7, message };

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::hooks::Hooks;
 use crate::message::Qos;
 use crate::router::Router;
+use crate::server::bouncer::Bouncer;
 use crate::server::config::Limits;
 use crate::server::stats::Counters;
 use crate::server::table::Table;
@@ -11,11 +12,13 @@ use crate::session::handshake::Peer;
 use crate::session::packet::SubOptions;
 use crate::session::registry::Registry;
 use crate::session::state::Session;
+use crate::store::Store;
 use crate::topics;
 use parking_lot::Mutex;
 use spalla_shared::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Instant;
 use tokio::sync::watch;
 
 pub(crate) struct Core {
@@ -25,6 +28,8 @@ pub(crate) struct Core {
     pub registry: Arc<Registry>,
     pub table: Arc<Mutex<Table>>,
     pub router: Box<dyn Router>,
+    pub store: Option<Arc<dyn Store>>,
+    pub bouncer: Mutex<Bouncer>,
     pub started: Timestamp,
     pub next_client: AtomicU64,
     /// Sockets open, admitted or not.
@@ -40,14 +45,16 @@ impl Core {
 
     /// One filter of a SUBSCRIBE; the answer is its v5 reason code (the granted QoS, or 0x80 and above).
     pub fn subscribe(&self, session: &Arc<Session>, filter: String, options: SubOptions) -> u8 {
-        if topics::is_shared(&filter) {
-            self.counters.dropped("shared-subscription");
-            return 0x9E;
-        }
-        if !topics::is_filter(&filter, self.limits.topic_levels) {
+        let sound = if topics::is_shared(&filter) {
+            topics::is_share_filter(&filter, self.limits.topic_levels)
+        } else {
+            topics::is_filter(&filter, self.limits.topic_levels)
+        };
+        if !sound {
             return 0x8F;
         }
-        if !self.hooks.may_subscribe(&session.who, &filter) {
+        // A group sees what its filter takes, no more and no less.
+        if !self.hooks.may_subscribe(&session.who, topics::bare(&filter)) {
             self.counters.dropped("subscription-denied");
             return 0x87;
         }
@@ -72,6 +79,22 @@ impl Core {
     /// A session is over.
     pub fn forget(&self, session: &Session) {
         self.table.lock().forget(session);
+        session.erase();
+        session.over.send_replace(true);
+    }
+
+    /// A connection took a session up.
+    pub fn arrived(&self, session: &Session) {
+        if session.has_shares() {
+            self.table.lock().shift(session);
+        }
+    }
+
+    /// A session is without its connection, and is kept.
+    pub fn left(&self, session: &Session) {
+        if session.has_shares() {
+            self.table.lock().shift(session);
+        }
     }
 
     /// Takes away what has run out: sessions whose clients stayed away, retained messages past their time.
@@ -80,5 +103,6 @@ impl Core {
             self.forget(&session);
         }
         self.table.lock().sweep(clock::now());
+        self.bouncer.lock().sweep(Instant::now());
     }
 }

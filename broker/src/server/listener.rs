@@ -3,15 +3,19 @@
 
 use crate::server::StartError;
 use crate::server::core::Core;
-use crate::server::tls;
+use crate::server::tls::{self, Identity};
+use crate::server::websocket;
 use crate::session::connection;
 use crate::session::handshake::Peer;
+use crate::session::state::Shown;
+use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 const BACKLOG: u32 = 1024;
 /// Sockets above the limit that still get a CONNACK with the reason; those above these are closed at once.
@@ -32,7 +36,16 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     bound().map_err(|source| StartError::Bind { address, source })
 }
 
-pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+/// How a listener's bytes become MQTT's. The identity can be replaced while the listener runs.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub tls: Option<Arc<Mutex<Identity>>>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub websocket: bool,
+}
+
+pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, door: Door) {
     let mut stopping = core.stopping.subscribe();
     loop {
         let accepted = tokio::select! {
@@ -40,7 +53,7 @@ pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<T
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         match accepted {
-            Ok((socket, address)) => welcome(&core, socket, address, tls.clone()),
+            Ok((socket, address)) => welcome(&core, socket, address, &door),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 core.counters.refused("accept-error");
@@ -53,30 +66,49 @@ pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<T
     }
 }
 
-fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, door: &Door) {
     let open = core.sockets.fetch_add(1, Ordering::Relaxed) + 1;
     let count = Count(core.clone());
     if open > core.limits.connections + CROWD_MARGIN {
         core.counters.refused("crowded");
         return;
     }
-    let crowded = open > core.limits.connections;
+    let peer = Peer { address, certificate_name: None, certificates: None, crowded: open > core.limits.connections };
     socket.set_nodelay(true).ok();
+    let acceptor = door.tls.as_ref().map(|identity| identity.lock().acceptor.clone());
+    let Door { websocket, address: listener, .. } = *door;
     tokio::spawn(async move {
         let core = count.0.clone();
-        let Some(tls) = tls else {
-            return connection::serve(core, socket, Peer { address, certificate_name: None, crowded }).await;
+        let Some(acceptor) = acceptor else {
+            return upgrade(core, socket, peer, websocket).await;
         };
-        let peer = Peer { address, certificate_name: None, crowded };
-        match tokio::time::timeout(core.limits.connect_timeout, tls.accept(socket)).await {
+        match tokio::time::timeout(core.limits.connect_timeout, acceptor.accept(socket)).await {
             Ok(Ok(stream)) => {
                 let certificate_name = tls::client_name(stream.get_ref().1);
-                connection::serve(core, stream, Peer { certificate_name, ..peer }).await;
+                let chain =
+                    stream.get_ref().1.peer_certificates().map(|chain| chain.iter().cloned().map(CertificateDer::into_owned).collect());
+                let certificates = chain.map(|chain| Arc::new(Shown { listener, chain }));
+                upgrade(core, stream, Peer { certificate_name, certificates, ..peer }, websocket).await;
             }
             Ok(Err(_)) => core.refused(&peer, "tls"),
             Err(_) => core.refused(&peer, "tls-timeout"),
         }
     });
+}
+
+/// WebSocket, where the listener speaks it; then MQTT.
+async fn upgrade<S>(core: Arc<Core>, stream: S, peer: Peer, websocket: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if !websocket {
+        return connection::serve(core, stream, peer).await;
+    }
+    match tokio::time::timeout(core.limits.connect_timeout, websocket::accept(stream, core.limits.packet_size)).await {
+        Ok(Ok(stream)) => connection::serve(core, stream, peer).await,
+        Ok(Err(reason)) => core.refused(&peer, reason),
+        Err(_) => core.refused(&peer, "websocket-timeout"),
+    }
 }
 
 /// Counts a socket down however its task ends.

@@ -1,8 +1,9 @@
-//! Retained messages: the last one of each topic, bounded in number and bytes. In memory only; everything goes through
-//! `keep`, `sweep` and `matching`, so that a store on disk can stand behind them.
+//! Retained messages: the last one of each topic, bounded in number and bytes. In memory, and in the store where there is one;
+//! what the broker says of itself (`$SYS`) is never stored: after a restart it would be old.
 
 use crate::clock;
 use crate::message::Message;
+use crate::store::{Change, Store};
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::filter_matches;
 use std::collections::BTreeMap;
@@ -14,11 +15,41 @@ pub(crate) struct Retained {
     bytes: usize,
     len_max: usize,
     bytes_max: usize,
+    store: Option<Arc<dyn Store>>,
 }
 
 impl Retained {
-    pub fn new(len_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, len_max, bytes_max }
+    pub fn new(len_max: usize, bytes_max: usize, store: Option<Arc<dyn Store>>) -> Self {
+        Self { messages: BTreeMap::new(), bytes: 0, len_max, bytes_max, store }
+    }
+
+    pub fn is_durable(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// What the store had; what is over or has no room any more leaves it.
+    pub fn restore(&mut self, messages: Vec<Message>, now: Timestamp) {
+        for message in messages {
+            let room = self.messages.len() < self.len_max && self.bytes + size(&message) <= self.bytes_max;
+            if clock::is_past(message.expires_at, now) || !room {
+                self.put(Change::Unretain(message.topic));
+            } else {
+                self.bytes += size(&message);
+                self.messages.insert(message.topic.clone(), Arc::new(message));
+            }
+        }
+    }
+
+    fn put(&self, change: Change) {
+        let own = |topic: &str| topic.starts_with('$');
+        let skip = match &change {
+            Change::Retain(message) => own(&message.topic),
+            Change::Unretain(topic) => own(topic),
+            _ => false,
+        };
+        if let (Some(store), false) = (&self.store, skip) {
+            store.put(change);
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -28,15 +59,18 @@ impl Retained {
     /// Keeps a message in place of the last one of its topic; an empty payload only removes that. False where there is no
     /// room: the topic then has no retained message, because an outdated one would be a lie.
     pub fn keep(&mut self, message: &Arc<Message>) -> bool {
-        if let Some(old) = self.messages.remove(&message.topic) {
-            self.bytes -= size(&old);
+        let old = self.messages.remove(&message.topic);
+        if let Some(old) = &old {
+            self.bytes -= size(old);
         }
-        if message.payload.is_empty() {
-            return true;
+        let room = self.messages.len() < self.len_max && self.bytes + size(message) <= self.bytes_max;
+        if message.payload.is_empty() || !room {
+            if old.is_some() {
+                self.put(Change::Unretain(message.topic.clone()));
+            }
+            return message.payload.is_empty();
         }
-        if self.messages.len() >= self.len_max || self.bytes + size(message) > self.bytes_max {
-            return false;
-        }
+        self.put(Change::Retain(message.clone()));
         self.bytes += size(message);
         self.messages.insert(message.topic.clone(), message.clone());
         true
@@ -55,14 +89,14 @@ impl Retained {
     }
 
     pub fn sweep(&mut self, now: Timestamp) {
-        let bytes = &mut self.bytes;
-        self.messages.retain(|_, message| {
-            let over = clock::is_past(message.expires_at, now);
-            if over {
-                *bytes -= size(message);
+        let over = |message: &Message| clock::is_past(message.expires_at, now);
+        let topics: Vec<String> = self.messages.values().filter(|message| over(message)).map(|message| message.topic.clone()).collect();
+        for topic in topics {
+            if let Some(old) = self.messages.remove(&topic) {
+                self.bytes -= size(&old);
             }
-            !over
-        });
+            self.put(Change::Unretain(topic));
+        }
     }
 }
 
@@ -81,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_store_is_bounded_replaces_and_forgets() {
-        let mut store = Retained::new(3, 100);
+        let mut store = Retained::new(3, 100, None);
         assert!(
             store.keep(&message("a", b"1", None)) && store.keep(&message("a/b", b"2", Some(50))) && store.keep(&message("ab", b"3", None))
         );

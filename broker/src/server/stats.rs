@@ -17,6 +17,10 @@ pub struct BrokerStats {
     pub received: u64,
     /// PUBLISH packets written to clients.
     pub sent: u64,
+    /// Times the message router died or stood still and was replaced; nothing is lost by it.
+    pub router_restarts: u64,
+    /// Messages that the router skipped and that were delivered from the copy.
+    pub router_rescued: u64,
     /// Connections that did not get in, by reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Connections that ended, by reason.

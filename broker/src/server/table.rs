@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::message::{Message, Qos};
 use crate::server::retained::Retained;
+use crate::server::shares::Shares;
 use crate::session::packet::{Replay, SubOptions};
 use crate::session::state::{Queued, Session};
 use crate::topics;
@@ -21,6 +22,7 @@ pub(crate) struct Table {
 struct Level {
     below: HashMap<Box<str>, Level>,
     here: Vec<Subscription>,
+    shares: Shares,
 }
 
 struct Subscription {
@@ -36,6 +38,20 @@ struct Share {
     ids: Vec<u32>,
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spread {
+    /// It was too late for everybody.
+    pub expired: bool,
+    /// It was to be retained and there is no room.
+    pub not_retained: bool,
+    /// Something of it went to the store.
+    pub stored: bool,
+}
+
+/// FIELD S1: an opening command lives 10 s at most.
+const COMMAND_LIFE_MS: u64 = 10_000;
+
 impl Table {
     pub fn new(retained: Retained) -> Self {
         Self { root: Level::default(), subscriptions: 0, retained }
@@ -45,17 +61,18 @@ impl Table {
         self.subscriptions
     }
 
-    /// Adds or replaces a subscription and hands over the retained messages it asks for.
+    /// Adds or replaces a subscription and hands over the retained messages it asks for. A shared one asks for none.
     pub fn subscribe(&mut self, session: &Arc<Session>, filter: String, options: SubOptions) {
-        let level = filter.split('/').fold(&mut self.root, |level, name| level.below.entry(name.into()).or_default());
-        match level.here.iter_mut().find(|subscription| subscription.session.id == session.id) {
-            Some(subscription) => subscription.options = options,
-            None => {
-                level.here.push(Subscription { session: session.clone(), options });
-                self.subscriptions += 1;
-            }
+        let known = {
+            let mut inner = session.inner.lock();
+            let known = inner.subscriptions.insert(filter.clone(), options).is_some();
+            session.save(&inner);
+            known
+        };
+        self.enter(session, &filter, options);
+        if topics::is_shared(&filter) {
+            return self.relieve(&filter);
         }
-        let known = session.inner.lock().subscriptions.insert(filter.clone(), options).is_some();
         let replay = match options.retained {
             Replay::Always => true,
             Replay::IfNew => !known,
@@ -68,31 +85,103 @@ impl Table {
         let ids: Arc<[u32]> = options.id.into_iter().collect();
         for message in self.retained.matching(&filter).filter(|message| !clock::is_past(message.expires_at, now)) {
             session.offer(Queued {
-                qos: message.qos.min(options.qos),
-                message: message.clone(),
                 retain: true,
                 subscription_ids: ids.clone(),
-                command: false,
                 replay: true,
+                ..Queued::new(message.clone(), message.qos.min(options.qos))
             });
         }
     }
 
+    /// The subscriptions of a session that came from the store.
+    pub fn restore(&mut self, session: &Arc<Session>) {
+        let subscriptions: Vec<_> = session.inner.lock().subscriptions.iter().map(|(filter, options)| (filter.clone(), *options)).collect();
+        for (filter, options) in subscriptions {
+            self.enter(session, &filter, options);
+        }
+    }
+
+    fn enter(&mut self, session: &Arc<Session>, filter: &str, options: SubOptions) {
+        let level = topics::bare(filter).split('/').fold(&mut self.root, |level, name| level.below.entry(name.into()).or_default());
+        let new = if topics::is_shared(filter) {
+            level.shares.join(filter, session, options)
+        } else {
+            match level.here.iter_mut().find(|subscription| subscription.session.id == session.id) {
+                Some(subscription) => {
+                    subscription.options = options;
+                    false
+                }
+                None => {
+                    level.here.push(Subscription { session: session.clone(), options });
+                    true
+                }
+            }
+        };
+        self.subscriptions += u64::from(new);
+    }
+
     /// False where there was no such subscription.
     pub fn unsubscribe(&mut self, session: &Session, filter: &str) -> bool {
-        session.inner.lock().subscriptions.remove(filter);
-        let names: Vec<&str> = filter.split('/').collect();
-        let removed = self.root.remove(&names, session.id);
+        {
+            let mut inner = session.inner.lock();
+            inner.subscriptions.remove(filter);
+            session.save(&inner);
+        }
+        let names: Vec<&str> = topics::bare(filter).split('/').collect();
+        let share = topics::is_shared(filter).then_some(filter);
+        let removed = self.root.remove(&names, session.id, share);
         self.subscriptions -= u64::from(removed);
+        if let Some(share) = share.filter(|_| removed) {
+            let orphans = session.take_shared(share);
+            self.pass_on(share, orphans);
+        }
         removed
     }
 
-    /// Takes all subscriptions of a session away: it is over.
+    /// Takes all subscriptions of a session away: it is over. What it had by a shared one goes to another member.
     pub fn forget(&mut self, session: &Session) {
         let filters: Vec<String> = session.inner.lock().subscriptions.keys().cloned().collect();
         for filter in filters {
             self.unsubscribe(session, &filter);
         }
+    }
+
+    /// A session came or went: shared messages go where somebody is.
+    pub fn shift(&mut self, session: &Session) {
+        let shares: Vec<String> = {
+            let inner = session.inner.lock();
+            inner.subscriptions.keys().filter(|filter| topics::is_shared(filter)).cloned().collect()
+        };
+        for share in shares {
+            self.relieve(&share);
+        }
+    }
+
+    fn relieve(&mut self, share: &str) {
+        let Some(level) = self.level_of(share) else { return };
+        let mut orphans = Vec::new();
+        for away in level.shares.relieved(share) {
+            orphans.extend(away.take_shared(share));
+        }
+        self.pass_on(share, orphans);
+    }
+
+    fn pass_on(&mut self, share: &str, orphans: Vec<Queued>) {
+        if orphans.is_empty() {
+            return;
+        }
+        let Some(level) = self.level_of(share) else { return };
+        for queued in orphans {
+            // The group may be empty now; then it is as if nobody had subscribed.
+            let Some(member) = level.shares.turn(share) else { return };
+            let subscription_ids = member.options.id.into_iter().collect();
+            let qos = queued.message.qos.min(member.options.qos);
+            member.session.offer(Queued { qos, subscription_ids, ..queued });
+        }
+    }
+
+    fn level_of(&mut self, filter: &str) -> Option<&mut Level> {
+        topics::bare(filter).split('/').try_fold(&mut self.root, |level, name| level.below.get_mut(name))
     }
 
     /// Hands a message to everybody who takes it, and keeps it where it is to be retained. `origin`: the publishing session.
@@ -107,28 +196,27 @@ impl Table {
         } else if topics::is_event(&message.topic) {
             message.retain = false;
         }
-        if clock::is_past(message.expires_at, now) {
-            return Spread::Expired;
+        let mut result = Spread { expired: clock::is_past(message.expires_at, now), not_retained: false, stored: false };
+        if result.expired {
+            return result;
         }
         let message = Arc::new(message);
-        let mut kept = true;
         if message.retain {
-            kept = self.retained.keep(&message);
+            result.not_retained = !self.retained.keep(&message);
+            result.stored = self.retained.is_durable();
         }
-        let mut shares = BTreeMap::new();
+        let mut found = Found { origin, message: &message, shares: BTreeMap::new(), turns: Vec::new() };
         let names: Vec<&str> = message.topic.split('/').collect();
-        self.root.collect(&names, true, origin, &message, &mut shares);
-        for share in shares.into_values() {
-            share.session.offer(Queued {
-                message: message.clone(),
-                qos: share.qos,
-                retain: share.retain,
-                subscription_ids: share.ids.into(),
-                command,
-                replay: false,
-            });
+        self.root.collect(&names, true, &mut found);
+        let Found { shares, turns, .. } = found;
+        let personal = shares.into_values().map(|share| {
+            let queued = Queued { retain: share.retain, subscription_ids: share.ids.into(), ..Queued::new(message.clone(), share.qos) };
+            (share.session, queued)
+        });
+        for (session, queued) in personal.chain(turns) {
+            result.stored |= session.offer(Queued { command, ..queued });
         }
-        if kept { Spread::Done } else { Spread::NotRetained }
+        result
     }
 
     pub fn sweep(&mut self, now: Timestamp) {
@@ -136,63 +224,71 @@ impl Table {
     }
 }
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spread {
-    Done,
-    Expired,
-    /// Delivered, but the retained store is full.
-    NotRetained,
+/// What a walk through the levels gathers.
+struct Found<'a> {
+    origin: u64,
+    message: &'a Arc<Message>,
+    shares: BTreeMap<u64, Share>,
+    turns: Vec<(Arc<Session>, Queued)>,
 }
 
-/// FIELD S1: an opening command lives 10 s at most.
-const COMMAND_LIFE_MS: u64 = 10_000;
-
 impl Level {
-    fn collect(&self, names: &[&str], first: bool, origin: u64, message: &Message, shares: &mut BTreeMap<u64, Share>) {
+    fn collect(&mut self, names: &[&str], first: bool, found: &mut Found<'_>) {
         // Wildcards in the first level do not take the server's own topics.
-        let wild = !(first && message.topic.starts_with('$'));
-        if wild && let Some(all) = self.below.get("#") {
-            all.add_to(origin, message, shares);
+        let wild = !(first && found.message.topic.starts_with('$'));
+        if wild && let Some(all) = self.below.get_mut("#") {
+            all.add_to(found);
         }
         let Some((name, rest)) = names.split_first() else {
-            return self.add_to(origin, message, shares);
+            return self.add_to(found);
         };
-        if let Some(level) = self.below.get(*name).filter(|_| *name != "#" && *name != "+") {
-            level.collect(rest, false, origin, message, shares);
+        if let Some(level) = self.below.get_mut(*name).filter(|_| *name != "#" && *name != "+") {
+            level.collect(rest, false, found);
         }
-        if wild && let Some(level) = self.below.get("+") {
-            level.collect(rest, false, origin, message, shares);
+        if wild && let Some(level) = self.below.get_mut("+") {
+            level.collect(rest, false, found);
         }
     }
 
-    fn add_to(&self, origin: u64, message: &Message, shares: &mut BTreeMap<u64, Share>) {
+    fn add_to(&mut self, found: &mut Found<'_>) {
         for Subscription { session, options } in &self.here {
-            if options.no_local && session.id == origin {
+            if options.no_local && session.id == found.origin {
                 continue;
             }
-            let share = shares.entry(session.id).or_insert_with(|| Share {
+            let share = found.shares.entry(session.id).or_insert_with(|| Share {
                 session: session.clone(),
                 qos: Qos::AtMostOnce,
                 retain: false,
                 ids: Vec::new(),
             });
-            share.qos = share.qos.max(options.qos.min(message.qos));
-            share.retain |= options.retain_as_published && message.retain;
+            share.qos = share.qos.max(options.qos.min(found.message.qos));
+            share.retain |= options.retain_as_published && found.message.retain;
             share.ids.extend(options.id);
+        }
+        for (share, member) in self.shares.turns() {
+            let queued = Queued {
+                retain: member.options.retain_as_published && found.message.retain,
+                subscription_ids: member.options.id.into_iter().collect(),
+                share: Some(share),
+                ..Queued::new(found.message.clone(), member.options.qos.min(found.message.qos))
+            };
+            found.turns.push((member.session, queued));
         }
     }
 
     /// Levels that end up empty go, so that the tree is no larger than what is subscribed.
-    fn remove(&mut self, names: &[&str], session: u64) -> bool {
+    fn remove(&mut self, names: &[&str], session: u64, share: Option<&str>) -> bool {
         let Some((name, rest)) = names.split_first() else {
+            if let Some(share) = share {
+                return self.shares.leave(share, session);
+            }
             let before = self.here.len();
             self.here.retain(|subscription| subscription.session.id != session);
             return self.here.len() < before;
         };
         let Some(level) = self.below.get_mut(*name) else { return false };
-        let removed = level.remove(rest, session);
-        if level.here.is_empty() && level.below.is_empty() {
+        let removed = level.remove(rest, session, share);
+        if level.here.is_empty() && level.shares.is_empty() && level.below.is_empty() {
             self.below.remove(*name);
         }
         removed
@@ -205,10 +301,12 @@ mod tests {
     use crate::hooks::Principal;
     use crate::server::config::Limits;
     use crate::server::stats::Counters;
+    use crate::session::state::Setting;
 
     fn session(id: u64) -> Arc<Session> {
         let who = Principal { client_id: format!("c{id}").into(), name: "anonymous".into() };
-        let session = Session::new(id, who, Arc::new(Limits::default()), Arc::new(Counters::default()));
+        let setting = Setting { limits: Arc::new(Limits::default()), counters: Arc::new(Counters::default()), store: None };
+        let session = Session::new(id, who, &setting);
         session.inner.lock().expiry_s = 60;
         Arc::new(session)
     }
@@ -228,7 +326,7 @@ mod tests {
 
     #[test]
     fn overlapping_subscriptions_bring_a_message_once_at_the_highest_qos() {
-        let mut table = Table::new(Retained::new(10, 1000));
+        let mut table = Table::new(Retained::new(10, 1000, None));
         let one = session(1);
         for (filter, qos) in [("a/#", Qos::AtLeastOnce), ("a/+", Qos::ExactlyOnce), ("#", Qos::AtMostOnce), ("a/b", Qos::AtLeastOnce)] {
             table.subscribe(&one, filter.into(), options(qos));
@@ -243,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_command_is_neither_retained_nor_kept_for_one_who_is_away() {
-        let mut table = Table::new(Retained::new(10, 1000));
+        let mut table = Table::new(Retained::new(10, 1000, None));
         let away = session(1);
         table.subscribe(&away, "#".into(), options(Qos::AtLeastOnce));
         table.spread(0, message("spalla/v1/hq/door/command", Qos::AtLeastOnce, true));

@@ -2,36 +2,61 @@
 
 use crate::server::config::TlsListener;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// What a TLS listener shows and asks for; replaced as a whole.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub acceptor: TlsAcceptor,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Identity {
+    /// Whether a client that is connected would still get in with what it showed.
+    pub fn still_trusts(&self, certificates: &[CertificateDer<'static>]) -> bool {
+        match (&self.verifier, certificates.split_first()) {
+            (Some(verifier), Some((own, chain))) => verifier.verify_client_cert(own, chain, UnixTime::now()).is_ok(),
+            _ => true,
+        }
+    }
+}
+
 /// The text says which part of the identity cannot be used, and why.
-pub(crate) fn acceptor(listener: &TlsListener) -> Result<TlsAcceptor, String> {
+pub(crate) fn identity(listener: &TlsListener) -> Result<Identity, String> {
     let certificates = certificates(&listener.certificates_pem).map_err(|error| format!("server certificate: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(&listener.key_pem).map_err(|error| format!("server key: {error}"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("protocol versions: {error}"))?;
-    let builder = match &listener.client_ca_pem {
+    let (builder, verifier) = match &listener.client_ca_pem {
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in self::certificates(pem).map_err(|error| format!("client CA: {error}"))? {
                 roots.add(certificate).map_err(|error| format!("client CA: {error}"))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match &listener.crl_pem {
+                // A list past its next update is taken as it is: refusing everybody would lock the building.
+                Some(pem) => verifier.with_crls(revocations(pem)?).allow_unknown_revocation_status(),
+                None => verifier,
+            };
             let verifier = if listener.client_required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("client CA: {error}"))?)
+            let verifier = verifier.build().map_err(|error| format!("client CA and revocation lists: {error}"))?;
+            (builder.with_client_cert_verifier(verifier.clone()), Some(verifier))
         }
         None if listener.client_required => return Err("client certificates are required but no client CA is given".into()),
-        None => builder.with_no_client_auth(),
+        None if listener.crl_pem.is_some() => return Err("a revocation list is given but no client CA".into()),
+        None => (builder.with_no_client_auth(), None),
     };
     let config = builder.with_single_cert(certificates, key).map_err(|error| format!("server certificate and key: {error}"))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Identity { acceptor: TlsAcceptor::from(Arc::new(config)), verifier })
 }
 
 /// Common name of the client's verified certificate.
@@ -39,6 +64,12 @@ pub(crate) fn client_name(connection: &ServerConnection) -> Option<String> {
     let certificate = connection.peer_certificates()?.first()?;
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     parsed.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+}
+
+fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let lists: Vec<_> =
+        CertificateRevocationListDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| format!("revocation list: {error}"))?;
+    if lists.is_empty() { Err("revocation list: none in the PEM text".into()) } else { Ok(lists) }
 }
 
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -27,11 +27,25 @@ pub(crate) enum DecodeError {
 pub(crate) struct Decoder {
     builder: PacketBuilder,
     version: Option<Version>,
+    /// The version that a CONNECT named which could not be taken.
+    offered: Option<Version>,
+    /// A packet was begun and is not whole yet.
+    partial: bool,
 }
 
 impl Decoder {
     pub fn new(packet_size_max: u32) -> Self {
-        Self { builder: PacketBuilder::with_maximum_packet_size(packet_size_max), version: None }
+        Self { builder: PacketBuilder::with_maximum_packet_size(packet_size_max), version: None, offered: None, partial: false }
+    }
+
+    /// A packet was begun and is not whole yet.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The version that a refusal of a CONNECT is to be written in. v3.1.1 has no words for a malformed one.
+    pub fn offered(&self) -> Option<Version> {
+        self.offered
     }
 
     /// Takes bytes off the front of `data`. `None`: all taken, no packet complete yet.
@@ -43,10 +57,11 @@ impl Decoder {
             bytes::Buf::advance(data, taken);
             match built {
                 Ok(PacketBuildResult::Complete(raw)) => {
+                    self.partial = false;
                     return catch_unwind(AssertUnwindSafe(|| self.parse(&raw))).unwrap_or(Err(MALFORMED)).map(Some);
                 }
                 Ok(PacketBuildResult::Incomplete) if taken == 0 => return Ok(None),
-                Ok(PacketBuildResult::Incomplete) => {}
+                Ok(PacketBuildResult::Incomplete) => self.partial = true,
                 Ok(PacketBuildResult::Error(MqttError::PacketTooLarge)) => return Err(DecodeError::Close(Close::TooLarge)),
                 Ok(PacketBuildResult::Error(_)) | Err(_) => return Err(MALFORMED),
             }
@@ -138,9 +153,10 @@ impl Decoder {
             return Err(MALFORMED);
         }
         let data = raw.data_as_slice();
+        self.offered = matches!(data, [0, 4, b'M', b'Q', b'T', b'T', 5, ..]).then_some(Version::V5);
         let connect = match data {
-            [0, 4, b'M', b'Q', b'T', b'T', 4, flags, ..] if flags & 1 == 0 => connect_v4(raw)?,
-            [0, 4, b'M', b'Q', b'T', b'T', 5, flags, ..] if flags & 1 == 0 => connect_v5(raw)?,
+            [0, 4, b'M', b'Q', b'T', b'T', 4, flags, ..] if are_sound(*flags, Version::V4) => connect_v4(raw)?,
+            [0, 4, b'M', b'Q', b'T', b'T', 5, flags, ..] if are_sound(*flags, Version::V5) => connect_v5(raw)?,
             [0, 4, b'M', b'Q', b'T', b'T', 4 | 5, ..] => return Err(MALFORMED),
             [0, 4, b'M', b'Q', b'T', b'T', ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
                 return Err(DecodeError::UnsupportedVersion);
@@ -154,8 +170,24 @@ impl Decoder {
 
 const MALFORMED: DecodeError = DecodeError::Close(Close::Malformed);
 
+/// The flags of a CONNECT, as far as they depend on each other: the reserved bit is 0, nothing is said of a will that is
+/// not there, no QoS 3, and in v3.1.1 no password without a user name.
+fn are_sound(flags: u8, version: Version) -> bool {
+    let will = flags & 0x04 != 0;
+    let will_qos = flags >> 3 & 3;
+    let will_sound = if will { will_qos < 3 } else { flags & 0x38 == 0 };
+    flags & 1 == 0 && will_sound && (version == Version::V5 || flags & 0xC0 != 0x40)
+}
+
 fn whole<T>(raw: &RawPacket, parse: impl FnOnce(&[u8]) -> Result<(T, usize), MqttError>) -> Result<T, DecodeError> {
-    raw.parse_exact(parse).map_err(|_| MALFORMED)
+    raw.parse_exact(parse).map_err(|error| wrong(&error))
+}
+
+fn wrong(error: &MqttError) -> DecodeError {
+    match error {
+        MqttError::ProtocolError => DecodeError::Close(Close::Protocol("a packet says what it may not say, or says it twice")),
+        _ => MALFORMED,
+    }
 }
 
 fn ack(kind: AckKind, packet_id: u16, failed: bool) -> Incoming {
@@ -192,7 +224,7 @@ fn publish(raw: &RawPacket, version: Version) -> Result<Incoming, DecodeError> {
     };
     match version {
         Version::V4 => {
-            let (packet, _) = v3_1_1::Publish::parse(raw.flags(), data.clone()).map_err(|_| MALFORMED)?;
+            let (packet, _) = v3_1_1::Publish::parse(raw.flags(), data.clone()).map_err(|error| wrong(&error))?;
             let message = Message {
                 topic: packet.topic_name().to_owned(),
                 payload: Bytes::copy_from_slice(packet.payload().as_slice()),
@@ -200,10 +232,10 @@ fn publish(raw: &RawPacket, version: Version) -> Result<Incoming, DecodeError> {
                 retain: packet.retain(),
                 ..Message::default()
             };
-            Ok(Incoming::Publish { message, packet_id: packet.packet_id() })
+            Ok(Incoming::Publish { message, packet_id: packet.packet_id(), alias: None })
         }
         Version::V5 => {
-            let (packet, _) = v5_0::Publish::parse(raw.flags(), data.clone()).map_err(|_| MALFORMED)?;
+            let (packet, _) = v5_0::Publish::parse(raw.flags(), data.clone()).map_err(|error| wrong(&error))?;
             let mut message = Message {
                 topic: packet.topic_name().to_owned(),
                 payload: Bytes::copy_from_slice(packet.payload().as_slice()),
@@ -213,7 +245,11 @@ fn publish(raw: &RawPacket, version: Version) -> Result<Incoming, DecodeError> {
             };
             let expiry = take_properties(packet.props(), &mut message)?;
             message.expires_at = expiry.map(|seconds| clock::now().plus(u64::from(seconds) * 1000));
-            Ok(Incoming::Publish { message, packet_id: packet.packet_id() })
+            let alias = packet.props().iter().find_map(|property| match property {
+                Property::TopicAlias(alias) => Some(alias.val()),
+                _ => None,
+            });
+            Ok(Incoming::Publish { message, packet_id: packet.packet_id(), alias })
         }
     }
 }
@@ -228,7 +264,7 @@ fn take_properties(properties: &[Property], message: &mut Message) -> Result<Opt
             Property::CorrelationData(data) => message.correlation_data = Some(Bytes::copy_from_slice(data.val())),
             Property::ContentType(text) => message.content_type = Some(text.val().to_owned()),
             Property::UserProperty(pair) => message.user_properties.push((pair.key().to_owned(), pair.val().to_owned())),
-            Property::TopicAlias(_) => return Err(DecodeError::Close(Close::Protocol("topic aliases were not agreed on"))),
+            Property::PayloadFormatIndicator(format) => message.is_text = format.val() as u8 == 1,
             Property::SubscriptionIdentifier(_) => {
                 return Err(DecodeError::Close(Close::Protocol("a client may not send a subscription identifier")));
             }
@@ -262,6 +298,7 @@ fn connect_v4(raw: &RawPacket) -> Result<Connect, DecodeError> {
         session_expiry_s: if packet.clean_session() { 0 } else { u32::MAX },
         receive_max: u16::MAX,
         packet_size_max: u32::MAX,
+        alias_max: 0,
         wants_reasons: false,
     })
 }
@@ -297,6 +334,7 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, DecodeError> {
         session_expiry_s: 0,
         receive_max: u16::MAX,
         packet_size_max: u32::MAX,
+        alias_max: 0,
         wants_reasons: true,
     };
     for property in packet.props() {
@@ -305,8 +343,10 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, DecodeError> {
             Property::ReceiveMaximum(max) => connect.receive_max = max.val(),
             Property::MaximumPacketSize(max) => connect.packet_size_max = max.val(),
             Property::RequestProblemInformation(wanted) => connect.wants_reasons = wanted.val() != 0,
-            Property::AuthenticationMethod(_) => {
-                return Err(DecodeError::Close(Close::Protocol("no authentication method is spoken here")));
+            Property::TopicAliasMaximum(max) => connect.alias_max = max.val(),
+            Property::AuthenticationMethod(_) => return Err(DecodeError::Close(Close::AuthMethod)),
+            Property::AuthenticationData(_) => {
+                return Err(DecodeError::Close(Close::Protocol("authentication data without a method")));
             }
             _ => {}
         }
@@ -323,7 +363,7 @@ mod tests {
     use bytes::BytesMut;
 
     fn connected() -> Decoder {
-        Decoder { builder: PacketBuilder::with_maximum_packet_size(1024), version: Some(Version::V5) }
+        Decoder { builder: PacketBuilder::with_maximum_packet_size(1024), version: Some(Version::V5), offered: None, partial: false }
     }
 
     #[test]
@@ -357,7 +397,7 @@ mod tests {
         assert!(matches!(decoder.next(&mut data), Ok(Some(Incoming::Ping))));
         assert!(matches!(decoder.next(&mut data), Ok(None)));
         data.extend_from_slice(b"!\xc0\x00");
-        let Ok(Some(Incoming::Publish { message, packet_id })) = decoder.next(&mut data) else { panic!("not taken") };
+        let Ok(Some(Incoming::Publish { message, packet_id, .. })) = decoder.next(&mut data) else { panic!("not taken") };
         assert_eq!((message.topic.as_str(), &message.payload[..], packet_id), ("t", &b"!"[..], Some(7)));
         assert!(matches!(decoder.next(&mut data), Ok(Some(Incoming::Ping))));
     }

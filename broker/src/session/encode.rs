@@ -5,8 +5,9 @@ use crate::message::{Message, Qos};
 use crate::session::packet::{AckKind, Answer};
 use crate::version::Version;
 use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, ContentType, CorrelationData, MaximumPacketSize, MessageExpiryInterval, Property, ReasonString,
-    ReceiveMaximum, ResponseTopic, SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier, UserProperty,
+    AssignedClientIdentifier, ContentType, CorrelationData, MaximumPacketSize, MessageExpiryInterval, PayloadFormat,
+    PayloadFormatIndicator, Property, ReasonString, ReceiveMaximum, ResponseTopic, ServerKeepAlive, SessionExpiryInterval,
+    SubscriptionIdentifier, TopicAlias, TopicAliasMaximum, UserProperty,
 };
 
 /// What a CONNACK says of a connection that was taken.
@@ -17,6 +18,10 @@ pub(crate) struct Welcome<'a> {
     pub session_expiry_s: Option<u32>,
     pub receive_max: u16,
     pub packet_size_max: u32,
+    /// Topic aliases that the client may send.
+    pub alias_max: u16,
+    /// Where it differs from what the client asked for.
+    pub keep_alive_s: Option<u16>,
 }
 
 /// How one PUBLISH goes to one client.
@@ -27,8 +32,19 @@ pub(crate) struct Envelope<'a> {
     pub dup: bool,
     pub packet_id: Option<u16>,
     pub subscription_ids: &'a [u32],
+    pub alias: Alias,
     /// Seconds the message still has, at least 1.
     pub expiry_s: Option<u32>,
+}
+
+/// How a topic is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alias {
+    None,
+    /// In full, with the alias that stands for it from now on.
+    New(u16),
+    /// By its alias alone.
+    Known(u16),
 }
 
 pub(crate) fn welcome(version: Version, welcome: &Welcome<'_>) -> Vec<u8> {
@@ -37,7 +53,6 @@ pub(crate) fn welcome(version: Version, welcome: &Welcome<'_>) -> Vec<u8> {
         return vec![0x20, 2, flags, 0];
     }
     let mut properties: Vec<Property> = Vec::new();
-    keep(&mut properties, SharedSubscriptionAvailable::new(0));
     keep(&mut properties, ReceiveMaximum::new(welcome.receive_max));
     keep(&mut properties, MaximumPacketSize::new(welcome.packet_size_max));
     if let Some(id) = welcome.assigned_client_id {
@@ -45,6 +60,12 @@ pub(crate) fn welcome(version: Version, welcome: &Welcome<'_>) -> Vec<u8> {
     }
     if let Some(seconds) = welcome.session_expiry_s {
         keep(&mut properties, SessionExpiryInterval::new(seconds));
+    }
+    if welcome.alias_max > 0 {
+        keep(&mut properties, TopicAliasMaximum::new(welcome.alias_max));
+    }
+    if let Some(seconds) = welcome.keep_alive_s {
+        keep(&mut properties, ServerKeepAlive::new(seconds));
     }
     let mut body = vec![flags, 0];
     put_properties(&mut body, &properties);
@@ -68,8 +89,14 @@ pub(crate) fn refusal(version: Version, code: u8, reason: &str) -> Vec<u8> {
     packet(0x20, &body)
 }
 
-/// `None` where the version has no such packet.
-pub(crate) fn answer(version: Version, wants_reasons: bool, answer: &Answer) -> Option<Vec<u8>> {
+/// `None` where the version has no such packet, or the client takes none as large. A text that makes a packet larger
+/// than the client takes is left out.
+pub(crate) fn answer(version: Version, wants_reasons: bool, size_max: u32, answer: &Answer) -> Option<Vec<u8>> {
+    let fits = |bytes: &Vec<u8>| bytes.len() <= size_max as usize;
+    answer_with(version, wants_reasons, answer).filter(fits).or_else(|| answer_with(version, false, answer).filter(fits))
+}
+
+fn answer_with(version: Version, wants_reasons: bool, answer: &Answer) -> Option<Vec<u8>> {
     Some(match (answer, version) {
         (Answer::Pong, _) => vec![0xD0, 0],
         (Answer::Ack { kind, packet_id, code, reason }, _) => {
@@ -121,9 +148,10 @@ pub(crate) fn answer(version: Version, wants_reasons: bool, answer: &Answer) -> 
 #[must_use]
 pub(crate) fn publish(version: Version, message: &Message, envelope: Envelope<'_>, size_max: u32, out: &mut Vec<u8>) -> bool {
     let mut body = Vec::with_capacity(message.topic.len() + message.payload.len() + 64);
-    let Ok(topic_len) = u16::try_from(message.topic.len()) else { return false };
+    let topic = if matches!(envelope.alias, Alias::Known(_)) { "" } else { message.topic.as_str() };
+    let Ok(topic_len) = u16::try_from(topic.len()) else { return false };
     body.extend_from_slice(&topic_len.to_be_bytes());
-    body.extend_from_slice(message.topic.as_bytes());
+    body.extend_from_slice(topic.as_bytes());
     if let Some(id) = envelope.packet_id {
         body.extend_from_slice(&id.to_be_bytes());
     }
@@ -131,7 +159,7 @@ pub(crate) fn publish(version: Version, message: &Message, envelope: Envelope<'_
         put_properties(&mut body, &publish_properties(message, envelope));
     }
     body.extend_from_slice(&message.payload);
-    let whole_len = body.len() + 5;
+    let whole_len = 1 + length_len(body.len()) + body.len();
     if whole_len > size_max as usize || body.len() > LENGTH_MAX {
         return false;
     }
@@ -148,6 +176,12 @@ fn publish_properties(message: &Message, envelope: Envelope<'_>) -> Vec<Property
     let mut properties = Vec::new();
     if let Some(seconds) = envelope.expiry_s {
         keep(&mut properties, MessageExpiryInterval::new(seconds));
+    }
+    if let Alias::New(alias) | Alias::Known(alias) = envelope.alias {
+        keep(&mut properties, TopicAlias::new(alias));
+    }
+    if message.is_text {
+        keep(&mut properties, PayloadFormatIndicator::new(PayloadFormat::String));
     }
     if let Some(topic) = &message.response_topic {
         keep(&mut properties, ResponseTopic::new(topic.as_str()));
@@ -198,6 +232,16 @@ fn put_length(out: &mut Vec<u8>, mut length: usize) {
     }
 }
 
+/// Bytes that a remaining length takes.
+fn length_len(length: usize) -> usize {
+    match length {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
 fn packet(head: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 5);
     out.push(head);
@@ -223,16 +267,24 @@ mod tests {
             response_topic: Some("back".into()),
             correlation_data: Some(Bytes::from_static(b"\x00\x01")),
             content_type: Some("application/cbor".into()),
+            is_text: true,
             user_properties: vec![("a".into(), "b".into())],
             ..Message::default()
         };
-        let envelope =
-            Envelope { qos: Qos::AtLeastOnce, retain: true, dup: false, packet_id: Some(9), subscription_ids: &[], expiry_s: None };
+        let envelope = Envelope {
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            dup: false,
+            packet_id: Some(9),
+            subscription_ids: &[],
+            alias: Alias::None,
+            expiry_s: None,
+        };
         let mut out = Vec::new();
         assert!(publish(Version::V5, &message, envelope, 1024, &mut out));
         let mut decoder = Decoder::new(2048);
         decoder.next(&mut BytesMut::from(&b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03cid"[..])).ok();
-        let Ok(Some(Incoming::Publish { message: read, packet_id })) = decoder.next(&mut BytesMut::from(&out[..])) else {
+        let Ok(Some(Incoming::Publish { message: read, packet_id, .. })) = decoder.next(&mut BytesMut::from(&out[..])) else {
             panic!("not read back");
         };
         assert_eq!((read, packet_id), (message.clone(), Some(9)));

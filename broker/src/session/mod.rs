@@ -6,6 +6,7 @@
 //! mqtt-protocol-core cuts and parses packets; the state (who owes which acknowledgement) is kept here, because a PUBACK
 //! may leave only when the hooks have taken the message. A session never talks to another session.
 
+pub(crate) mod alias;
 pub(crate) mod close;
 pub(crate) mod connection;
 pub(crate) mod decode;
@@ -13,6 +14,9 @@ pub(crate) mod encode;
 pub(crate) mod handshake;
 pub(crate) mod inbound;
 pub(crate) mod packet;
+pub(crate) mod queue;
+pub(crate) mod reader;
 pub(crate) mod registry;
 pub(crate) mod state;
+pub(crate) mod wills;
 pub(crate) mod writer;

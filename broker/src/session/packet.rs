@@ -5,12 +5,30 @@ use crate::version::Version;
 
 pub(crate) enum Incoming {
     Connect(Box<Connect>),
-    Publish { message: Message, packet_id: Option<u16> },
-    Ack { kind: AckKind, packet_id: u16, failed: bool },
-    Subscribe { packet_id: u16, filters: Vec<(String, SubOptions)> },
-    Unsubscribe { packet_id: u16, filters: Vec<String> },
+    /// The topic is empty where a topic alias stands for it.
+    Publish {
+        message: Message,
+        packet_id: Option<u16>,
+        alias: Option<u16>,
+    },
+    Ack {
+        kind: AckKind,
+        packet_id: u16,
+        failed: bool,
+    },
+    Subscribe {
+        packet_id: u16,
+        filters: Vec<(String, SubOptions)>,
+    },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
     Ping,
-    Disconnect { with_will: bool, session_expiry_s: Option<u32> },
+    Disconnect {
+        with_will: bool,
+        session_expiry_s: Option<u32>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -26,6 +44,8 @@ pub(crate) struct Connect {
     pub session_expiry_s: u32,
     pub receive_max: u16,
     pub packet_size_max: u32,
+    /// Topic aliases that may be sent to the client.
+    pub alias_max: u16,
     /// Reason texts may be sent.
     pub wants_reasons: bool,
 }
@@ -50,7 +70,7 @@ pub(crate) enum AckKind {
     Complete,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct SubOptions {
     pub qos: Qos,
     pub no_local: bool,
@@ -61,7 +81,7 @@ pub(crate) struct SubOptions {
 }
 
 /// When a subscription brings retained messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Replay {
     Always,
     IfNew,

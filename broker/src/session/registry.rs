@@ -5,10 +5,8 @@
 
 use crate::clock;
 use crate::hooks::Principal;
-use crate::server::config::Limits;
-use crate::server::stats::Counters;
 use crate::session::close::Close;
-use crate::session::state::{Link, Session};
+use crate::session::state::{Link, Session, Setting};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,8 +20,7 @@ type Key = (Arc<str>, Arc<str>);
 const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Registry {
-    limits: Arc<Limits>,
-    counters: Arc<Counters>,
+    pub setting: Setting,
     next_id: AtomicU64,
     next_number: AtomicU64,
     entries: Mutex<Entries>,
@@ -61,6 +58,11 @@ impl Entries {
         }
         self.len -= 1;
         Some(entry)
+    }
+
+    /// Connections of one principal.
+    fn connected(&self, name: &str) -> usize {
+        self.by_name.get(name).map_or(0, |of_name| of_name.values().filter(|entry| entry.connection.is_some()).count())
     }
 
     fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
@@ -102,13 +104,60 @@ impl Drop for Place {
     }
 }
 
-/// There are as many sessions as the limits allow.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Crowded;
+/// There is no room for one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowded {
+    /// As many sessions as the limits allow.
+    Sessions,
+    /// As many connections of one principal as the limits allow.
+    Principal,
+}
+
+impl Crowded {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions-full",
+            Self::Principal => "principal-full",
+        }
+    }
+
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Sessions => "too many sessions",
+            Self::Principal => "too many connections under this name",
+        }
+    }
+}
 
 impl Registry {
-    pub fn new(limits: Arc<Limits>, counters: Arc<Counters>) -> Self {
-        Self { limits, counters, next_id: AtomicU64::new(1), next_number: AtomicU64::new(1), entries: Mutex::default() }
+    pub fn new(setting: Setting) -> Self {
+        Self { setting, next_id: AtomicU64::new(1), next_number: AtomicU64::new(1), entries: Mutex::default() }
+    }
+
+    /// A session from the store; call before the first connection.
+    pub fn restore(&self, session: Arc<Session>) {
+        self.numbered_above(session.id);
+        let key = (session.who.name.clone(), session.who.client_id.clone());
+        self.entries.lock().entry(key, || Entry { session, connection: None });
+    }
+
+    /// New sessions get numbers above this one.
+    pub fn numbered_above(&self, id: u64) {
+        self.next_id.fetch_max(id + 1, Ordering::Relaxed);
+    }
+
+    pub fn is_live(&self, who: &Principal) -> bool {
+        let key = (who.name.clone(), who.client_id.clone());
+        self.entries.lock().get(&key).is_some_and(|entry| entry.connection.is_some())
+    }
+
+    pub fn has_session(&self, id: u64) -> bool {
+        self.entries.lock().values().any(|entry| entry.session.id == id)
+    }
+
+    /// The links of all connected clients.
+    pub fn links(&self) -> Vec<Link> {
+        self.entries.lock().values().filter_map(|entry| Some(entry.connection.as_ref()?.link.clone())).collect()
     }
 
     /// Takes the place of `who`; `link` is built from the connection's number.
@@ -125,17 +174,20 @@ impl Registry {
                         old.ended.clone()
                     }
                     _ => {
+                        if entries.connected(&key.0) >= self.setting.limits.connections_per_principal {
+                            return Err(Crowded::Principal);
+                        }
                         let over = entries.get(&key).is_some_and(|entry| entry.connection.is_none() && entry.session.is_over(clock::now()));
                         let replaced = if clean || over { entries.remove(&key).map(|entry| entry.session) } else { None };
-                        if entries.get(&key).is_none() && entries.len >= self.limits.sessions {
-                            return Err(Crowded);
+                        if entries.get(&key).is_none() && entries.len >= self.setting.limits.sessions {
+                            return Err(Crowded::Sessions);
                         }
                         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
                         let link = link(number);
                         let session_present = entries.get(&key).is_some();
                         let entry = entries.entry(key, || {
                             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                            let session = Session::new(id, who.clone(), self.limits.clone(), self.counters.clone());
+                            let session = Session::new(id, who.clone(), &self.setting);
                             Entry { session: Arc::new(session), connection: None }
                         });
                         let (ended, ended_rx) = watch::channel(false);

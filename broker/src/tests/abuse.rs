@@ -34,12 +34,17 @@ async fn k2_a_shared_subscription_whose_only_member_vanishes() {
     let mut raw = house.raw().await;
     raw.join_v4("k2", false, 60).await;
     raw.send(b"\x82\x0f\x00\x01\x00\x0a$share/g/t\x01").await;
-    raw.expect(b"\x90\x03\x00\x01\x80").await;
+    raw.expect(b"\x90\x03\x00\x01\x01").await;
     house.broker.publish(text("t", "x", Qos::AtLeastOnce)).await.expect("routed");
+    raw.expect(b"\x32\x06\x00\x01t\x00\x01x").await;
     drop(raw);
     until(|| house.broker.stats().connections == 0).await;
-    house.broker.publish(text("t", "x", Qos::AtLeastOnce)).await.expect("routed");
+    house.broker.publish(text("t", "y", Qos::AtLeastOnce)).await.expect("routed");
     alive(&house, "after").await;
+    assert_eq!(house.broker.stats().router_restarts, 0);
+    let mut raw = house.raw().await;
+    raw.join_v4("k2", false, 60).await;
+    raw.expect(b"\x3a\x06\x00\x01t\x00\x01x\x32\x06\x00\x01t\x00\x02y").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,7 +71,7 @@ pub async fn open() -> Fixture {
 pub async fn open_with(limits: Limits) -> Fixture {
     let (held_tx, held) = mpsc::unbounded_channel();
     let house = Arc::new(House { held: held_tx, log: Mutex::default() });
-    let config = BrokerConfig { tcp: Some(([127, 0, 0, 1], 0).into()), tls: None, limits };
+    let config = BrokerConfig { tcp: Some(([127, 0, 0, 1], 0).into()), limits, ..BrokerConfig::default() };
     let broker = Broker::start(config, house.clone()).await.expect("starts");
     Fixture { broker, house, held }
 }

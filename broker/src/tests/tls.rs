@@ -37,6 +37,7 @@ async fn a_client_certificate_names_its_bearer_and_strangers_stay_out() {
         key_pem,
         client_ca_pem: Some(ca_pem.clone()),
         client_required: true,
+        crl_pem: None,
     };
     let broken = TlsListener { key_pem: b"no key".to_vec(), ..listener.clone() };
     let refused = Broker::start(BrokerConfig { tls: Some(broken), ..BrokerConfig::default() }, house.house.clone()).await;
