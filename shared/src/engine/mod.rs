@@ -28,12 +28,14 @@ pub mod precedence;
 pub mod problem;
 pub mod record;
 mod retry;
+mod rollout;
 pub mod schedule;
 pub mod state;
 mod task;
 #[cfg(test)]
 mod tests;
 pub mod timer;
+pub mod trace;
 pub mod version;
 pub mod whereabouts;
 pub mod work_item;

@@ -66,7 +66,9 @@ pub struct TaskRecord {
     pub instance: InstanceId,
     pub reference: Arc<str>,
     pub name: Arc<str>,
-    /// `started`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`.
+    /// `started`, `called`, `answered`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`, `operator`.
     pub what: Arc<str>,
+    /// By `what`: started `{kind, input}`; called `{function, with}`, `{function, method, uri}` or `{flow, instance}`;
+    /// answered `{by, from, problem?}`; operator `{by, action}`; completed: the output; faulted, retrying, incident: the problem.
     pub data: Value,
 }

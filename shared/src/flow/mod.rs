@@ -4,6 +4,7 @@
 
 pub mod catalog;
 mod check;
+pub mod codes;
 mod compile;
 mod diagnostic;
 pub mod document;

@@ -9,3 +9,5 @@ mod harness;
 mod operators;
 mod random;
 mod steps;
+mod traces;
+mod versions;
