@@ -16,6 +16,7 @@ pub mod storage;
 
 pub mod effects;
 pub mod history;
+pub mod picture;
 pub mod uplink;
 
 pub mod api;

@@ -8,6 +8,7 @@ mod no_quorum;
 mod shutdown;
 mod snapshots;
 mod tidy;
+mod tools;
 
 /// The gateway's program, built with these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

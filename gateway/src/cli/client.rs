@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// Longest time for which a stream is followed.
+const STREAM_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// Where the API is and how to get in. All of it may come from the gateway's own config.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Connection {
@@ -81,7 +84,27 @@ impl Client {
         self.send(self.http.post(format!("{}/api/v1{path}", self.base)).header("content-type", "application/yaml").body(body)).await
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.send(self.http.delete(format!("{}/api/v1{path}", self.base))).await
+    }
+
+    /// An answer that is no JSON.
+    pub async fn get_text(&self, path: &str) -> Result<String> {
+        Ok(self.answer(self.http.get(format!("{}/api/v1{path}", self.base))).await?.text().await?)
+    }
+
+    /// An answer that comes in parts, over hours if need be.
+    pub async fn get_stream(&self, path: &str) -> Result<reqwest::Response> {
+        self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX)).await
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let text = self.answer(request).await?.text().await?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// A successful answer, or the failure that it tells of.
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let mut request = request.bearer_auth(&self.token);
         if let Some(actor) = &self.actor {
             request = request.header("x-spalla-actor", actor);
@@ -97,11 +120,11 @@ impl Client {
             Failure::new("no-gateway", format!("{}: {why}", self.base))
         })?;
         let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let text = response.text().await?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        if status.is_success() {
-            return Ok(body);
-        }
         let message = body["error"]["message"].as_str().map_or_else(|| format!("HTTP {status}: {body}"), str::to_owned);
         let mut all = message;
         for detail in body["error"]["details"].as_array().into_iter().flatten().skip(1) {

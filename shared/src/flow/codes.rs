@@ -263,19 +263,19 @@ pub const CODES: &[Code] = &[
         "retry: { delay: PT2S }",
         "retry: { delay: PT2S, limit: { attempt: { count: 5 } } }",
     ),
-    error(
-        "unknown-function",
-        "`call` names nothing that can be called",
-        "`spalla flow functions` lists the catalog; functions of the document stand under `use.functions`.",
-        "call: device.comand",
-        "call: device.command",
-    ),
     warning(
         "unknown-error-type",
         "A type that looks like one of the specification and is none",
         "It would never match.",
         "type: https://serverlessworkflow.io/spec/1.0.0/errors/timeuot",
         "type: https://serverlessworkflow.io/spec/1.0.0/errors/timeout",
+    ),
+    error(
+        "unknown-function",
+        "`call` names nothing that can be called",
+        "`spalla flow functions` lists the catalog; functions of the document stand under `use.functions`.",
+        "call: device.comand",
+        "call: device.command",
     ),
     error(
         "unknown-key",

@@ -10,8 +10,10 @@ mod diagnostic;
 pub mod document;
 mod lint;
 pub mod plan;
+pub mod profile;
 pub(crate) mod suggest;
 
 pub use check::{Checked, check, check_located};
 pub(crate) use diagnostic::join;
 pub use diagnostic::{Diagnostic, Severity};
+pub use suggest::nearest;

@@ -1,10 +1,16 @@
 //! One function per command.
 
 mod apply;
+mod check;
+mod draw;
 mod flow;
+mod functions;
 mod instance;
 mod look;
 mod task;
+
+pub use draw::DrawArgs;
+pub use instance::{ListArgs, ShowArgs, Target};
 
 use super::client::Client;
 use super::failure::usage;
@@ -23,8 +29,11 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Command::Init(args) => return init(args, json),
         Command::Demo(args) => return crate::demo::run(args),
-        Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
-        Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
+        Command::Flow(FlowCommand::Check { explain: Some(code), .. }) => return check::explain(&code, json),
+        Command::Flow(FlowCommand::Check { files, .. }) => return check::check(&files, json),
+        Command::Flow(FlowCommand::Schema) => return functions::schema(),
+        Command::Flow(FlowCommand::Functions { name }) => return functions::functions(name.as_deref(), json),
+        Command::Flow(FlowCommand::Draw(args)) => return draw::draw(&connection, &args),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
     }
@@ -34,7 +43,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         match command {
             Command::Status => look::status(&client, json).await,
             Command::Apply { file, dry_run } => apply::apply(&client, &file, dry_run, json).await,
-            Command::Flow(_) => flow::list(&client, json).await,
+            Command::Flow(command) => flow::dispatch(&client, command, json).await,
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(DeviceCommand::List) => look::devices(&client, json).await,

@@ -43,3 +43,6 @@ fn all_lists(plan: &Plan) -> Vec<Vec<TaskId>> {
     let extensions = plan.extensions.iter().flat_map(|extension| [extension.before.clone(), extension.after.clone()]);
     std::iter::once(plan.root.clone()).chain(extensions).chain(plan.tasks.iter().flat_map(|task| lists(&task.kind))).collect()
 }
+
+#[cfg(test)]
+mod tests;
