@@ -17,6 +17,7 @@ pub mod storage;
 
 pub mod effects;
 pub mod history;
+pub mod picture;
 pub mod uplink;
 
 pub mod api;

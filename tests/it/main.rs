@@ -3,13 +3,14 @@
 mod api;
 mod device;
 mod faults;
-mod fsync;
 mod foreign;
+mod fsync;
 mod mesh;
 mod no_quorum;
 mod shutdown;
 mod snapshots;
 mod tidy;
+mod tools;
 
 /// The gateway's program, built with these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

@@ -1,9 +1,10 @@
-//! Running and finished flows: list, show with its trace, start, and what an operator may do to one.
+//! Running and finished flows: show with its trace, start, and what an operator may do to one.
 
+use super::trace::as_json as trace_line;
 use super::{ApiError, App, actor, fresh, propose};
-use crate::history::{InstanceFilter, InstanceRow};
+use crate::history::InstanceRow;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
@@ -12,48 +13,9 @@ use spalla_shared::engine::instance::Instance;
 use spalla_shared::engine::{Accepted, Command};
 use spalla_shared::id::InstanceId;
 use spalla_shared::value::Value;
-use std::sync::Arc;
 
 /// Lines of a trace in one answer.
 const TRACE_LEN_MAX: u32 = 1_000;
-
-#[derive(Deserialize)]
-pub struct ListQuery {
-    /// `running` (default), `finished` or `all`.
-    status: Option<String>,
-    /// At most this many, default 100.
-    limit: Option<usize>,
-    /// `namespace/name`, or a part of it.
-    flow: Option<String>,
-}
-
-/// Running instances with where they stand; finished ones from history.
-#[utoipa::path(get, path = "/api/v1/instances",
-    params(("status" = Option<String>, Query, description = "running, finished or all"), ("limit" = Option<usize>, Query), ("flow" = Option<String>, Query)),
-    responses((status = 200, description = "Instances, newest first", body = serde_json::Value)))]
-pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<Json<Json_>, ApiError> {
-    let limit = query.limit.unwrap_or(100).min(super::PAGE_LEN_MAX);
-    let wanted = query.status.as_deref().unwrap_or("running");
-    if !matches!(wanted, "running" | "finished" | "all") {
-        return Err(ApiError::invalid(format!("`status` is running, finished or all, not `{wanted}`")));
-    }
-    let takes = |flow: &str| query.flow.as_deref().is_none_or(|part| flow.contains(part));
-    let mut rows = Vec::new();
-    if wanted != "finished" {
-        let state = app.group.state().read();
-        let mut running: Vec<&Arc<Instance>> = state.instances.values().filter(|instance| takes(&instance.flow.to_string())).collect();
-        running.sort_by_key(|instance| std::cmp::Reverse((instance.started_at, instance.id.clone())));
-        rows.extend(running.into_iter().take(limit).map(|instance| running_row(instance)));
-    }
-    if wanted != "running" {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let filter = InstanceFilter { ended: true, flow_part: query.flow.clone(), limit, ..InstanceFilter::default() };
-        let stored = app.history.instances(filter).await.map_err(|error| ApiError::internal(error.to_string()))?;
-        rows.extend(stored.rows.iter().map(finished_row));
-    }
-    rows.truncate(limit);
-    Ok(fresh(&app, json!(rows)))
-}
 
 /// One instance: where it stands, its data, its trace.
 #[utoipa::path(get, path = "/api/v1/instances/{id}", params(("id" = String, Path)),
@@ -75,11 +37,7 @@ pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json
         (None, None) => return Err(ApiError::not_found(format!("no instance `{id}`; `spalla instance list --status all` shows them"))),
     };
     let trace = app.history.trace(id, None, TRACE_LEN_MAX).await.map_err(internal)?;
-    data["trace"] = trace
-        .rows
-        .iter()
-        .map(|row| json!({ "at": row.at.to_rfc3339(), "reference": row.reference, "name": row.name, "what": row.what, "data": row.data }))
-        .collect();
+    data["trace"] = trace.rows.iter().map(trace_line).collect();
     data["trace_cut"] = json!(trace.next.is_some());
     Ok(fresh(&app, data))
 }
@@ -146,14 +104,15 @@ pub async fn operate(
     Ok(Json(json!({ "data": { "index": receipt.index } })))
 }
 
-fn running_row(instance: &Instance) -> Json_ {
+pub fn running_row(instance: &Instance) -> Json_ {
     json!({
         "id": instance.id, "flow": instance.flow.to_string(), "status": instance.status, "started_at": instance.started_at.to_rfc3339(),
         "business_key": instance.business_key, "positions": instance.positions(), "incident": instance.incident,
+        "parent": instance.parent.as_ref().and_then(|parent| parent.instance()),
     })
 }
 
-fn finished_row(row: &InstanceRow) -> Json_ {
+pub fn finished_row(row: &InstanceRow) -> Json_ {
     json!({
         "id": row.id, "flow": format!("{}/{}:{}", row.namespace, row.name, row.version), "status": row.status, "started_at": row.started_at.to_rfc3339(),
         "ended_at": row.ended_at.map(|at| at.to_rfc3339()), "business_key": row.business_key, "started_by": row.started_by,

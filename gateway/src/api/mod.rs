@@ -13,13 +13,16 @@ mod device_watch;
 mod devices;
 mod error;
 mod flows;
+mod instance_list;
 mod instances;
 mod listen;
 mod mesh;
 mod openapi;
+mod pictures;
 mod resources;
 mod status;
 mod tasks;
+mod trace;
 
 pub use error::ApiError;
 pub use listen::{Server, StartError, serve};
@@ -31,7 +34,7 @@ use crate::ingress::{Proposals, Watch};
 use crate::telemetry::Telemetry;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use serde_json::{Value as Json_, json};
 use spalla_shared::engine::{Accepted, Command};
@@ -77,8 +80,14 @@ pub fn router(app: App) -> Router {
         .route("/resources", get(resources::list))
         .route("/flows", get(flows::list))
         .route("/flows/check", post(flows::check))
-        .route("/instances", get(instances::list).post(instances::start))
+        .route("/flows/{namespace}/{name}/{version}", delete(flows::remove))
+        .route("/flows/{namespace}/{name}/{version}/picture", get(pictures::flow))
+        .route("/flows/{namespace}/{name}/{version}/{action}", post(flows::switch))
+        .route("/instances", get(instance_list::list).post(instances::start))
         .route("/instances/{id}", get(instances::show))
+        .route("/instances/{id}/picture", get(pictures::instance))
+        .route("/instances/{id}/trace", get(trace::page))
+        .route("/instances/{id}/trace/stream", get(trace::stream))
         .route("/instances/{id}/{action}", post(instances::operate))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}/complete", post(tasks::complete))

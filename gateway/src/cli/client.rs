@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// Longest time for which a stream is followed.
+const STREAM_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// Where the API is and how to get in. All of it may come from the gateway's own config.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Connection {
@@ -26,8 +29,6 @@ pub struct Connection {
     pub actor: Option<String>,
 }
 
-/// A stream ends with its reader; this only keeps a forgotten one from staying for ever.
-const STREAM_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
 /// Far above what one event takes.
 const STREAM_EVENT_MAX: usize = 1024 * 1024;
 
@@ -86,13 +87,23 @@ impl Client {
         self.send(self.http.post(format!("{}/api/v1{path}", self.base)).header("content-type", "application/yaml").body(body)).await
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.send(self.http.delete(format!("{}/api/v1{path}", self.base))).await
+    }
+
+    /// An answer that is no JSON.
+    pub async fn get_text(&self, path: &str) -> Result<String> {
+        Ok(self.answer(self.http.get(format!("{}/api/v1{path}", self.base))).await?.text().await?)
+    }
+
+    /// An answer that comes in parts, over hours if need be.
+    pub async fn get_stream(&self, path: &str) -> Result<reqwest::Response> {
+        self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX)).await
+    }
+
     /// Server-sent events, each with its name and data, until the other side ends them.
     pub async fn stream(&self, path: &str, mut each: impl FnMut(&str, &Value)) -> Result<()> {
-        let request = self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX);
-        let mut response = self.begin(request).await?;
-        if !response.status().is_success() {
-            return self.read(response).await.map(drop);
-        }
+        let mut response = self.get_stream(path).await?;
         let mut rest = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             rest.extend_from_slice(&chunk);
@@ -112,11 +123,12 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let response = self.begin(request).await?;
-        self.read(response).await
+        let text = self.answer(request).await?.text().await?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn begin(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+    /// A successful answer, or the failure that it tells of.
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let mut request = request.bearer_auth(&self.token);
         if let Some(actor) = &self.actor {
             request = request.header("x-spalla-actor", actor);
@@ -131,16 +143,12 @@ impl Client {
             };
             Failure::new("no-gateway", format!("{}: {why}", self.base))
         })?;
-        Ok(response)
-    }
-
-    async fn read(&self, response: reqwest::Response) -> Result<Value> {
         let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let text = response.text().await?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        if status.is_success() {
-            return Ok(body);
-        }
         let message = body["error"]["message"].as_str().map_or_else(|| format!("HTTP {status}: {body}"), str::to_owned);
         let mut all = message;
         for detail in body["error"]["details"].as_array().into_iter().flatten().skip(1) {

@@ -93,15 +93,41 @@ struct InitArgs {
 
 #[derive(clap::Subcommand)]
 enum FlowCommand {
-    /// Deployed flows.
+    /// Deployed flows: each version, which one is started, and how many instances run on it.
     List,
-    /// Check flow files here, without a gateway.
+    /// Check flows and other resources here, without a gateway: all mistakes at once, and what is likely one.
     Check {
-        #[arg(required = true)]
+        /// File, folder (its *.yaml and *.yml), or `-` for standard input.
+        #[arg(required_unless_present = "explain", value_name = "PATH")]
         files: Vec<PathBuf>,
+        /// Say what a code means, with examples.
+        #[arg(long, value_name = "CODE", conflicts_with = "files")]
+        explain: Option<String>,
     },
-    /// What flows may call; with a name its schemas.
+    /// Print a JSON Schema of flow files, for editors that complete and check them.
+    Schema,
+    /// What flows may call; with a name its arguments and what it gives.
     Functions { name: Option<String> },
+    /// Draw a flow for people.
+    Draw(commands::DrawArgs),
+    /// Let a version be started again. The newest enabled version is the one that is started by name and by schedule.
+    Enable {
+        /// NAMESPACE/NAME:VERSION.
+        #[arg(value_name = "FLOW")]
+        flow: String,
+    },
+    /// Let a version start nothing more; its instances go on. Disabling the newest one rolls back to the one before.
+    Disable {
+        /// NAMESPACE/NAME:VERSION.
+        #[arg(value_name = "FLOW")]
+        flow: String,
+    },
+    /// Forget a version; refused while instances run on it.
+    Remove {
+        /// NAMESPACE/NAME:VERSION.
+        #[arg(value_name = "FLOW")]
+        flow: String,
+    },
 }
 
 #[derive(clap::Subcommand)]
@@ -118,33 +144,46 @@ enum InstanceCommand {
         key: Option<String>,
     },
     /// List instances.
-    List {
-        /// running, finished or all.
-        #[arg(long, default_value = "running")]
-        status: String,
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
-        limit: u64,
-    },
-    /// One instance with its trace.
-    Show { id: String },
+    List(commands::ListArgs),
+    /// One instance: where it stands, and its trace as a tree.
+    Show(commands::ShowArgs),
     /// Cancel; all that it owns is released.
     Cancel {
-        id: String,
+        #[command(flatten)]
+        target: commands::Target,
         #[arg(long)]
         reason: Option<String>,
     },
     /// Pause.
-    Suspend { id: String },
+    Suspend {
+        #[command(flatten)]
+        target: commands::Target,
+    },
     /// Go on after a pause.
-    Resume { id: String },
+    Resume {
+        #[command(flatten)]
+        target: commands::Target,
+    },
     /// Try the task with the incident again.
-    Retry { id: String },
+    Retry {
+        #[command(flatten)]
+        target: commands::Target,
+    },
     /// Go on behind the task with the incident.
     Skip {
-        id: String,
+        #[command(flatten)]
+        target: commands::Target,
         /// JSON that the task would have given, or @FILE.
         #[arg(long, default_value = "null")]
         output: String,
+    },
+    /// Replace what the flow remembers ($context).
+    Set {
+        #[command(flatten)]
+        target: commands::Target,
+        /// JSON, or @FILE.
+        #[arg(long, value_name = "JSON")]
+        context: String,
     },
 }
 

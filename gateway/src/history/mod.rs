@@ -61,6 +61,7 @@ struct Inner {
     path: PathBuf,
     jobs: SyncSender<Job>,
     carried: watch::Receiver<u64>,
+    written: watch::Receiver<u64>,
     /// Why the writer stopped, once it has.
     failure: Arc<Mutex<Option<String>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -75,12 +76,13 @@ impl History {
         let failure = Arc::new(Mutex::new(None));
         let (jobs, taken) = sync_channel(QUEUE_LEN_MAX);
         let (told, carried) = watch::channel(0);
-        let writer = Writer::new(connection, applied, taken, failure.clone(), on_failure, told, path.display().to_string());
+        let (committed, written) = watch::channel(0);
+        let writer = Writer::new(connection, applied, taken, failure.clone(), on_failure, told, committed, path.display().to_string());
         let thread = std::thread::Builder::new()
             .name("history".into())
             .spawn(move || writer.run())
             .map_err(|error| HistoryError::Stopped(format!("no thread for it: {error}")))?;
-        Ok(Self { inner: Arc::new(Inner { path, jobs, carried, failure, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self { inner: Arc::new(Inner { path, jobs, carried, written, failure, thread: Mutex::new(Some(thread)) }) })
     }
 
     pub fn path(&self) -> &Path {
@@ -116,7 +118,7 @@ impl History {
 
     /// Reads see what is committed: a few milliseconds behind what was taken.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.inner.path.clone())
+        Reader::new(self.inner.path.clone(), self.inner.written.clone())
     }
 }
 

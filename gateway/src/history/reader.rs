@@ -13,7 +13,7 @@ use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Questions answered at once; more wait. Each holds a connection and a blocking thread.
 const CONNECTIONS_MAX: usize = 4;
@@ -30,11 +30,18 @@ struct Inner {
     path: PathBuf,
     permits: Semaphore,
     idle: Mutex<Vec<Connection>>,
+    written: watch::Receiver<u64>,
 }
 
 impl Reader {
-    pub fn new(path: PathBuf) -> Self {
-        Self { inner: Arc::new(Inner { path, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()) }) }
+    /// `written` changes whenever there may be something new to read.
+    pub fn new(path: PathBuf, written: watch::Receiver<u64>) -> Self {
+        Self { inner: Arc::new(Inner { path, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()), written }) }
+    }
+
+    /// Changes whenever there may be something new to read.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.inner.written.clone()
     }
 
     /// A page of the audit trail; the cursor is a `seq` for `before_seq` (or `after_seq`, when that was asked).
@@ -198,6 +205,7 @@ fn instances(connection: &Connection, filter: &InstanceFilter) -> rusqlite::Resu
     conditions.and("namespace = ?", filter.namespace.clone());
     conditions.and("name = ?", filter.name.clone());
     conditions.and("business_key = ?", filter.business_key.clone());
+    conditions.and("started_at < ?", filter.started_before.map(Timestamp::millis));
     if let Some((at, id)) = &filter.before {
         conditions.text.push("(started_at, id) < (?, ?)");
         conditions.values.extend([Sql::from(at.millis()), Sql::from(id.as_str().to_owned())]);

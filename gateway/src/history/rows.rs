@@ -63,6 +63,8 @@ pub struct InstanceFilter {
     /// Name of the flow.
     pub name: Option<String>,
     pub business_key: Option<String>,
+    /// Exclusive.
+    pub started_before: Option<Timestamp>,
     pub before: Option<(Timestamp, InstanceId)>,
     /// 100 when 0; at most [`PAGE_LEN_MAX`].
     pub limit: u32,

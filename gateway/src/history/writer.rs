@@ -35,10 +35,13 @@ pub struct Writer {
     on_failure: Option<OnFailure>,
     /// Counts snapshots that carried this gateway over entries.
     carried: watch::Sender<u64>,
+    /// Counts transactions: whoever follows a trace looks again.
+    written: watch::Sender<u64>,
     file: String,
 }
 
 impl Writer {
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         connection: Connection,
         applied: BTreeMap<GroupId, u64>,
@@ -46,9 +49,10 @@ impl Writer {
         failure: Arc<Mutex<Option<String>>>,
         on_failure: OnFailure,
         carried: watch::Sender<u64>,
+        written: watch::Sender<u64>,
         file: String,
     ) -> Self {
-        Self { connection, applied, jobs, failure, on_failure: Some(on_failure), carried, file }
+        Self { connection, applied, jobs, failure, on_failure: Some(on_failure), carried, written, file }
     }
 
     pub fn run(mut self) {
@@ -123,6 +127,7 @@ impl Writer {
                 .map_err(say)?;
         }
         transaction.commit().map_err(say)?;
+        self.written.send_modify(|count| *count += 1);
         // Whoever asked looks into the file next.
         for (answer, taken) in filled {
             let _ = answer.send(taken);
@@ -288,6 +293,7 @@ mod tests {
             taken,
             failure.clone(),
             Box::new(move |line| told.send(line).expect("heard")),
+            watch::Sender::new(0),
             watch::Sender::new(0),
             "F".into(),
         );

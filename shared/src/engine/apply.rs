@@ -1,10 +1,10 @@
 //! One committed entry: every command to its handler, then tokens move until all of them wait.
 
-use super::command::{Accepted, Command, Entry, FlowSelector, Rejection, Reply};
+use super::command::{Accepted, Command, Entry, FlowSelector, Reply};
 use super::context::Context;
 use super::interpreter::{Begin, Interpreter};
 use super::state::State;
-use super::{Applied, dedupe, function, operator, schedule, semantics, timer};
+use super::{Applied, dedupe, function, operator, rollout, schedule, semantics, timer};
 use crate::id::Actor;
 use crate::value::Value;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
         }
         Command::WorkItem { id, action, by, key } => function::work_item(context, id, action, by, key),
         Command::Operator { instance, action, by } => operator::act(interpreter, instance, action, by),
+        Command::Flow { flow, action, by } => rollout::act(context, flow, *action, by),
         Command::Uplink(command) => function::uplink(context, command),
         Command::Understands { node, semantics } => semantics::understands(context, *node, *semantics),
         Command::EnableSemantics { version } => semantics::enable(context, *version),
@@ -65,11 +66,7 @@ fn start(interpreter: &mut Interpreter, flow: &FlowSelector, input: &Value, key:
     {
         return Ok(Accepted::Started { instance });
     }
-    let found = schedule::newest(interpreter.context.state, &flow.namespace, &flow.name, flow.version.as_deref());
-    let Some(found) = found else {
-        let version = flow.version.as_deref().map(|version| format!(":{version}")).unwrap_or_default();
-        return Err(Rejection::new("not-found", format!("no flow {}/{}{version} is deployed", flow.namespace, flow.name)));
-    };
+    let found = rollout::find(interpreter.context.state, &flow.namespace, &flow.name, flow.version.as_deref())?;
     let begin = Begin { flow: found, input: input.clone(), by: by.clone(), parent: None, depth: 0, events_from: None };
     let instance = interpreter.begin(begin)?;
     if let Some(key) = key {

@@ -79,6 +79,12 @@ pub enum Command {
         action: OperatorAction,
         by: Actor,
     },
+    /// Which versions of a flow are started, and which go.
+    Flow {
+        flow: FlowKey,
+        action: FlowAction,
+        by: Actor,
+    },
     Uplink(UplinkCommand),
     /// A gateway says which semantics its build knows; proposed by each gateway after it starts.
     Understands {
@@ -95,7 +101,7 @@ pub enum Command {
 pub struct FlowSelector {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
-    /// None: the newest version.
+    /// None: the newest enabled version.
     pub version: Option<Arc<str>>,
 }
 
@@ -130,6 +136,18 @@ pub enum OperatorAction {
     SetContext {
         context: Value,
     },
+}
+
+/// What an operator may do to a deployed version of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowAction {
+    /// It may be started; the newest enabled version is started by name and by schedule.
+    Enable,
+    /// It ends what it began and is started by nobody.
+    Disable,
+    /// It is forgotten; refused while instances run on it.
+    Remove,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

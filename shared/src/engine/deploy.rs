@@ -8,7 +8,7 @@ use super::state::{DeviceState, Flow, State};
 pub use super::version::order as version_order;
 use crate::device::Profile;
 use crate::device::convention::{Compiled, Speaker};
-use crate::flow::plan::{FlowKey, Plan};
+use crate::flow::plan::Plan;
 use crate::id::{Actor, DeviceId};
 use crate::resource::{Area, Device, Person, Pool, Resource};
 use crate::topic::is_level;
@@ -233,19 +233,9 @@ fn declare_flow(context: &mut Context, document: &Value, plan: &Arc<Plan>) -> bo
     if context.state.flows.contains_key(&plan.key) {
         return false;
     }
-    let flow = Flow { document: document.clone(), hash: plan.hash.clone(), deployed_at: context.now, enabled: false };
+    let flow = Flow { document: document.clone(), hash: plan.hash.clone(), deployed_at: context.now, enabled: true };
     context.state.flows.insert(plan.key.clone(), flow);
-    enable_newest(context.state, &plan.key);
     true
-}
-
-/// Of the versions of one flow, the newest is started by its schedule; the others only end what they began.
-fn enable_newest(state: &mut State, of: &FlowKey) {
-    let same = |key: &FlowKey| key.namespace == of.namespace && key.name == of.name;
-    let newest = state.flows.keys().filter(|key| same(key)).max_by(|left, right| version_order(&left.version, &right.version)).cloned();
-    for (key, flow) in state.flows.iter_mut().filter(|(key, _)| same(key)) {
-        flow.enabled = Some(key) == newest.as_ref();
-    }
 }
 
 /// New units serve those who wait; who asked for more than there is now hears it.

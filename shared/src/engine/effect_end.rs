@@ -9,6 +9,7 @@ use super::function::{device, group};
 use super::precedence::Priority;
 use super::problem::Problem;
 use super::state::State;
+use super::trace;
 use crate::event::DATA_SIZE_MAX;
 use crate::id::{Actor, EffectId, NodeId};
 use crate::value::Value;
@@ -149,7 +150,8 @@ pub fn priority(state: &State, effect: &Effect) -> Priority {
 }
 
 fn finish(context: &mut Context, effect: Effect, action: &str, by: Actor, result: Result<Value, Problem>) {
-    audit(context, by, action, &effect, result.as_ref().err());
+    audit(context, by.clone(), action, &effect, result.as_ref().err());
+    trace::answered(context, &effect.owner, &by, &subject(&effect.request), result.as_ref().err());
     if result.is_err() {
         forget_credential(context, &effect);
     }

@@ -28,6 +28,7 @@ pub mod precedence;
 pub mod problem;
 pub mod record;
 mod retry;
+mod rollout;
 pub mod schedule;
 pub mod semantics;
 pub mod state;
@@ -35,6 +36,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 pub mod timer;
+pub mod trace;
 pub mod version;
 pub mod whereabouts;
 pub mod work_item;

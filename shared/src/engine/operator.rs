@@ -6,6 +6,7 @@ use super::interpreter::{CONTEXT_SIZE_MAX, Cursor, Interpreter, VALUE_SIZE_MAX, 
 use super::lifecycle;
 use super::problem::Problem;
 use super::record::InstanceStatus;
+use super::trace;
 use crate::flow::plan::Then;
 use crate::id::{Actor, InstanceId};
 use crate::value::Value;
@@ -38,6 +39,7 @@ pub(super) fn act(interpreter: &mut Interpreter, id: &InstanceId, action: &Opera
         }
     };
     interpreter.context.audit(by.clone(), &format!("operator.{word}"), id.as_str(), data);
+    trace::operated(interpreter.context, id, word, by);
     match action {
         OperatorAction::Cancel { .. } => interpreter.end_instance(id, InstanceStatus::Cancelled, Value::Null, None),
         OperatorAction::Suspend => suspend(interpreter, id),

@@ -66,8 +66,10 @@ pub struct TaskRecord {
     pub instance: InstanceId,
     pub reference: Arc<str>,
     pub name: Arc<str>,
-    /// `started`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`, `suspended`, `resumed`. A task that started
-    /// says `completed`, `faulted` or `cancelled` once, unless it stands.
+    /// `started`, `called`, `answered`, `completed`, `faulted`, `skipped`, `cancelled`, `retrying`, `incident`, `operator`, `suspended`,
+    /// `resumed`. A task that started says `completed`, `faulted` or `cancelled` once, unless it stands.
     pub what: Arc<str>,
+    /// By `what`: started `{kind, input}`; called `{function, with}`, `{function, method, uri}` or `{flow, instance}`;
+    /// answered `{by, from, problem?}`; operator `{by, action}`; completed: the output; faulted, retrying, incident: the problem.
     pub data: Value,
 }

@@ -1,7 +1,6 @@
 //! Flows that start by themselves: on events, by cron, every so often, or so long behind the end of the one before.
 
 use super::context::Context;
-use super::deploy::version_order;
 use super::instance::Instance;
 use super::interest::{Interests, filters_of, matches_static};
 use super::interpreter::{Begin, Budgets, Interpreter, static_value};
@@ -30,18 +29,25 @@ pub struct Gathering {
 pub(super) fn refresh(context: &mut Context) {
     refresh_interests(context.state);
     let standing: BTreeSet<FlowKey> = context.state.timers.iter().filter_map(scheduled_flow).collect();
-    let wanted: BTreeMap<FlowKey, Arc<Plan>> = enabled_plans(context.state).map(|(key, plan)| (key.clone(), plan.clone())).collect();
+    let wanted: BTreeMap<FlowKey, Arc<Plan>> = current_plans(context.state).map(|(key, plan)| (key.clone(), plan.clone())).collect();
     context.state.timers.retain(|timer| scheduled_flow(timer).is_none_or(|flow| wanted.contains_key(&flow)));
     context.state.gatherings.retain(|flow, _| wanted.contains_key(flow));
     for (flow, plan) in wanted {
-        if !standing.contains(&flow) {
+        if !standing.contains(&flow) && !ends_first(context.state, &flow, &plan) {
             arm(context, &flow, plan.schedule.as_ref(), None);
         }
     }
 }
 
+/// With `after`, the next start waits for the end of the instance that runs; a deploy meanwhile must not bring it forward.
+fn ends_first(state: &State, flow: &FlowKey, plan: &Plan) -> bool {
+    matches!(plan.schedule, Some(Schedule::After { .. }))
+        && state.instances.values().any(|instance| instance.flow == *flow && instance.started_by == Actor::system())
+}
+
 pub(super) fn refresh_interests(state: &mut State) {
-    let plans = state.plans.iter().map(|(key, plan)| (&**plan, state.flows.get(key).is_some_and(|flow| flow.enabled)));
+    state.current = super::rollout::current(state);
+    let plans = state.plans.iter().map(|(key, plan)| (&**plan, state.current.contains(key)));
     state.interests = Arc::new(Interests::of(plans));
 }
 
@@ -52,8 +58,8 @@ fn scheduled_flow(timer: &Timer) -> Option<FlowKey> {
     }
 }
 
-fn enabled_plans(state: &State) -> impl Iterator<Item = (&FlowKey, &Arc<Plan>)> {
-    state.plans.iter().filter(|(key, _)| state.flows.get(key).is_some_and(|flow| flow.enabled))
+fn current_plans(state: &State) -> impl Iterator<Item = (&FlowKey, &Arc<Plan>)> {
+    state.plans.iter().filter(|(key, _)| state.current.contains(*key))
 }
 
 /// Sets the flow's next timer. `due`: when the one before was due.
@@ -83,8 +89,8 @@ pub fn next_of_cron(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// A schedule's timer came due.
 pub(super) fn due(interpreter: &mut Interpreter, flow: FlowKey, due: Timestamp) {
-    let enabled = interpreter.context.state.flows.get(&flow).is_some_and(|flow| flow.enabled);
-    let Some(plan) = interpreter.context.state.plans.get(&flow).cloned().filter(|_| enabled) else { return };
+    let current = interpreter.context.state.current.contains(&flow);
+    let Some(plan) = interpreter.context.state.plans.get(&flow).cloned().filter(|_| current) else { return };
     if !matches!(plan.schedule, Some(Schedule::After { .. })) {
         arm(interpreter.context, &flow, plan.schedule.as_ref(), Some(due));
     }
@@ -96,8 +102,8 @@ pub(super) fn due(interpreter: &mut Interpreter, flow: FlowKey, due: Timestamp) 
 
 /// An instance is gone: `after` counts from here.
 pub(super) fn instance_ended(context: &mut Context, instance: &Instance) {
-    let enabled = context.state.flows.get(&instance.flow).is_some_and(|flow| flow.enabled);
-    if let Some(plan) = context.state.plans.get(&instance.flow).cloned().filter(|_| enabled)
+    let current = context.state.current.contains(&instance.flow);
+    if let Some(plan) = context.state.plans.get(&instance.flow).cloned().filter(|_| current)
         && matches!(plan.schedule, Some(Schedule::After { .. }))
         && instance.started_by == Actor::system()
     {
@@ -125,7 +131,7 @@ fn start(interpreter: &mut Interpreter, flow: &FlowKey, input: Value) -> Option<
 impl Interpreter<'_, '_> {
     /// Starts the flows whose `schedule.on` the event completes.
     pub fn start_scheduled(&mut self, event: &Event) -> Vec<InstanceId> {
-        let plans: Vec<(FlowKey, Arc<Plan>)> = enabled_plans(self.context.state)
+        let plans: Vec<(FlowKey, Arc<Plan>)> = current_plans(self.context.state)
             .filter(|(_, plan)| matches!(plan.schedule, Some(Schedule::On(_))))
             .map(|(key, plan)| (key.clone(), plan.clone()))
             .collect();
@@ -209,15 +215,6 @@ fn correlate(
         fixed.insert(correlation.key.clone(), actual);
     }
     Some(fixed)
-}
-
-/// The deployed flow of that name: the one with `version`, else the newest.
-pub fn newest(state: &State, namespace: &str, name: &str, version: Option<&str>) -> Option<FlowKey> {
-    let named = state.flows.keys().filter(|key| *key.namespace == *namespace && *key.name == *name);
-    match version {
-        Some(version) => named.into_iter().find(|key| *key.version == *version).cloned(),
-        None => named.max_by(|left, right| version_order(&left.version, &right.version)).cloned(),
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,9 @@ pub struct State {
     /// Parsed flows by key; not stored.
     #[serde(skip)]
     pub plans: BTreeMap<FlowKey, Arc<Plan>>,
+    /// The newest enabled version of each flow; derived from `flows`, not stored.
+    #[serde(skip)]
+    pub current: BTreeSet<FlowKey>,
     /// What deployed flows listen to, by event type; derived from `plans`, not stored.
     #[serde(skip)]
     pub interests: Arc<Interests>,
@@ -99,7 +102,7 @@ pub struct Flow {
     pub document: Value,
     pub hash: Arc<str>,
     pub deployed_at: Timestamp,
-    /// Started by its schedule: the newest version only.
+    /// May be started. Of the enabled versions the newest is the one that is started by name and by schedule ([`State::current`]).
     pub enabled: bool,
 }
 
@@ -193,6 +196,7 @@ impl State {
             understood: BTreeMap::new(),
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
+            current: BTreeSet::new(),
             interests: Arc::default(),
             profiles: BTreeMap::new(),
             devices: BTreeMap::new(),

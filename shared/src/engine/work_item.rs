@@ -5,6 +5,7 @@ use super::context::Context;
 use super::dedupe;
 use super::effect::Owner;
 use super::state::State;
+use super::trace;
 use crate::event::DATA_SIZE_MAX;
 use crate::id::{Actor, WorkItemId};
 use crate::time::Timestamp;
@@ -132,6 +133,7 @@ fn choose(context: &mut Context, id: &WorkItemId, vote: Vote, quorum: usize) -> 
     let votes: Vec<Value> = item.votes.iter().map(Vote::to_value).collect();
     let owner = item.owner.clone();
     context.audit(vote.by.clone(), "work-item.voted", id.as_str(), vote.to_value());
+    trace::answered(context, &owner, &vote.by, &vote.choice, None);
     if !decided {
         return Ok(Accepted::Nothing);
     }
@@ -158,6 +160,7 @@ fn complete(context: &mut Context, id: &WorkItemId, by: &Actor, answers: Value, 
         ("comment", comment.clone()),
     ]);
     context.audit(by.clone(), "work-item.completed", id.as_str(), Value::object([("answers", answers), ("comment", comment)]));
+    trace::answered(context, &item.owner, by, "done", None);
     context.wake(item.owner, Ok(output));
     Ok(Accepted::Nothing)
 }

@@ -4,13 +4,16 @@
 
 pub mod catalog;
 mod check;
+pub mod codes;
 mod compile;
 mod diagnostic;
 pub mod document;
 mod lint;
 pub mod plan;
+pub mod profile;
 pub(crate) mod suggest;
 
 pub use check::{Checked, check, check_located};
 pub(crate) use diagnostic::join;
 pub use diagnostic::{Diagnostic, Severity};
+pub use suggest::nearest;

@@ -58,7 +58,9 @@ pub fn read_with_warnings(text: &str) -> Result<ResourceFile, Vec<Diagnostic>> {
 }
 
 fn one(located: &Located) -> Result<(Resource, Vec<Diagnostic>), Vec<Diagnostic>> {
-    if located.value.get("document").is_some() && located.value.get("kind").is_none() {
+    // Without its `document:` (or with a slip in it) a flow is told by its tasks.
+    let flow = located.value.get("document").or_else(|| located.value.get("do")).is_some();
+    if flow && located.value.get("kind").is_none() {
         let checked = check_located(located)?;
         return Ok((Resource::Flow(FlowDocument { document: checked.document }), checked.warnings));
     }

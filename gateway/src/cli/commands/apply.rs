@@ -13,8 +13,12 @@ const FILES_MAX: usize = 1_000;
 
 pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool) -> Result<ExitCode> {
     let mut documents = Vec::new();
+    let mut files = Vec::new();
     for path in paths {
-        read(path, &mut documents)?;
+        list(path, &mut files)?;
+    }
+    for path in files {
+        documents.push((path.display().to_string(), text_of(&path)?));
     }
     if documents.is_empty() {
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
@@ -49,13 +53,8 @@ pub async fn apply(client: &Client, paths: &[PathBuf], dry_run: bool, json: bool
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path, documents: &mut Vec<(String, String)>) -> Result<()> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("standard input")?;
-        documents.push(("-".into(), text));
-        return Ok(());
-    }
+/// The file itself, or the *.yaml and *.yml below a folder, in order.
+pub(super) fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     if path.is_dir() {
         let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
             .with_context(|| path.display().to_string())?
@@ -63,15 +62,21 @@ fn read(path: &Path, documents: &mut Vec<(String, String)>) -> Result<()> {
             .collect();
         inside.retain(|path| path.is_dir() || path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
         inside.sort();
-        for path in inside {
-            read(&path, documents)?;
-        }
-        return Ok(());
+        return inside.iter().try_for_each(|path| list(path, files));
     }
-    if documents.len() >= FILES_MAX {
-        bail!("more than {FILES_MAX} files in one apply; split it");
+    if files.len() >= FILES_MAX {
+        bail!("more than {FILES_MAX} files at once; split it");
     }
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    documents.push((path.display().to_string(), text));
+    files.push(path.to_owned());
     Ok(())
+}
+
+/// `-` is standard input.
+pub(super) fn text_of(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }

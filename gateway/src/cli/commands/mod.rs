@@ -1,13 +1,18 @@
 //! One function per command.
 
 mod apply;
+mod check;
 mod device;
+mod draw;
 mod flow;
+mod functions;
 mod instance;
 mod look;
 mod profile;
 mod task;
 
+pub use draw::DrawArgs;
+pub use instance::{ListArgs, ShowArgs, Target};
 pub use profile::TestArgs as ProfileTestArgs;
 
 use super::client::Client;
@@ -27,8 +32,11 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Command::Init(args) => return init(args, json),
         Command::Demo(args) => return crate::demo::run(args),
-        Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
-        Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
+        Command::Flow(FlowCommand::Check { explain: Some(code), .. }) => return check::explain(&code, json),
+        Command::Flow(FlowCommand::Check { files, .. }) => return check::check(&files, json),
+        Command::Flow(FlowCommand::Schema) => return functions::schema(),
+        Command::Flow(FlowCommand::Functions { name }) => return functions::functions(name.as_deref(), json),
+        Command::Flow(FlowCommand::Draw(args)) => return draw::draw(&connection, &args),
         Command::Profile(ProfileCommand::Test(args)) => return profile::test(args, json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
@@ -39,7 +47,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         match command {
             Command::Status => look::status(&client, json).await,
             Command::Apply { file, dry_run } => apply::apply(&client, &file, dry_run, json).await,
-            Command::Flow(_) => flow::list(&client, json).await,
+            Command::Flow(command) => flow::dispatch(&client, command, json).await,
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(command) => device::dispatch(&client, command, json).await,

@@ -79,7 +79,7 @@ fn a_device_declared_again_without_a_password_keeps_the_one_it_has() {
 }
 
 #[test]
-fn a_flow_version_keeps_its_content_and_the_newest_is_enabled() {
+fn a_flow_version_keeps_its_content_and_begins_enabled() {
     let mut state = building();
     let mut context = Context::new(&mut state, 1, Timestamp(0));
     assert_eq!(apply(&mut context, &[flow("1.10.0", 1)]), Ok(vec!["flow test/nap:1.10.0".into()]));
@@ -87,7 +87,7 @@ fn a_flow_version_keeps_its_content_and_the_newest_is_enabled() {
     let conflict = apply(&mut context, &[flow("1.10.0", 2)]);
     assert!(conflict.as_ref().is_err_and(|error| error.starts_with("conflict: flow test/nap:1.10.0: another content")), "{conflict:?}");
     let enabled: Vec<(&str, bool)> = context.state.flows.iter().map(|(key, flow)| (&*key.version, flow.enabled)).collect();
-    assert_eq!(enabled, [("1.10.0", true), ("1.9.0", false)]);
+    assert_eq!(enabled, [("1.10.0", true), ("1.9.0", true)]);
     let broken = Resource::Flow(FlowDocument { document: Value::from_json(r#"{"document":{}}"#).unwrap() });
     assert!(apply(&mut context, &[broken]).is_err_and(|error| error.starts_with("invalid: ")));
 }

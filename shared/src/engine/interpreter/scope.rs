@@ -6,13 +6,11 @@ use crate::engine::instance::{Branch, FRAMES_MAX, Frame, Guard, GuardKind, List,
 use crate::engine::lifecycle;
 use crate::engine::problem::Problem;
 use crate::engine::state::{Timer, TimerWhat};
+use crate::engine::trace::shown;
 use crate::flow::plan::{Call, ExportSpec, OutputSpec, Plan, Task, TaskKind, Then};
 use crate::time::Timestamp;
 use crate::value::Value;
 use std::sync::Arc;
-
-/// A trace line keeps outputs up to this size, bytes.
-const TRACE_VALUE_MAX: usize = 2048;
 
 impl Interpreter<'_, '_> {
     /// A task begins: its frame, its input, whether it runs at all, its timeout.
@@ -39,7 +37,8 @@ impl Interpreter<'_, '_> {
         lifecycle::task(self, &cursor.id, &task.reference, "created", &Value::Null);
         match self.prepare(&mut cursor, &plan, task) {
             Ok(true) => {
-                self.trace(&cursor, "started", Value::Null);
+                let input = cursor.top().map(|frame| shown(&frame.input)).unwrap_or_default();
+                self.trace(&cursor, "started", Value::object([("kind", Value::from(kind_name(&task.kind))), ("input", input)]));
                 self.before(cursor, 0)
             }
             Ok(false) => {
@@ -220,8 +219,7 @@ impl Interpreter<'_, '_> {
             Ok(output) => output,
             Err(problem) => return cursor.fail(problem),
         };
-        let shown = if output.size() <= TRACE_VALUE_MAX { output.clone() } else { Value::Null };
-        self.trace(&cursor, "completed", shown);
+        self.trace(&cursor, "completed", shown(&output));
         let then = match (&task.kind, cursor.top().and_then(|frame| frame.case)) {
             (TaskKind::Switch(cases), Some(case)) => cases.get(case as usize).map_or(&task.then, |case| &case.then),
             _ => &task.then,

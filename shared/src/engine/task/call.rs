@@ -6,6 +6,7 @@ use crate::engine::function::{self, CallInfo, Started};
 use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, Step, limit, text_of};
 use crate::engine::problem::Problem;
+use crate::engine::trace::shown;
 use crate::flow::plan::{Authentication, FunctionName, HttpCall, Template};
 use crate::value::Value;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ impl Interpreter<'_, '_> {
             },
             _ => return cursor.broken("a call without its task"),
         };
+        self.trace(&cursor, "called", Value::object([("function", Value::String(function.clone())), ("with", shown(&with))]));
         let owner = self.owner(&mut cursor);
         let (id, number) = (cursor.id.clone(), cursor.number);
         // Back in its instance: what the function looks at must show that this token waits.
@@ -53,6 +55,9 @@ impl Interpreter<'_, '_> {
         if let Some(frame) = cursor.top_mut() {
             frame.authorization = request.authentication.as_ref().map(|authentication| Box::new(authorization(authentication)));
         }
+        // Never its headers or body, which may hold what is nobody's business.
+        let called = [("function", Value::from("http")), ("method", Value::String(request.method.clone()))];
+        self.trace(&cursor, "called", Value::object(called.into_iter().chain([("uri", Value::String(request.uri.clone()))])));
         let deadline = self.deadline(&cursor).unwrap_or_else(|| self.context.now.plus(HTTP_DEADLINE_MS));
         let owner = self.owner(&mut cursor);
         self.context.open_effect(owner, EffectClass::Neutral, deadline, Request::Http(request));

@@ -7,6 +7,7 @@ use crate::engine::instance::{List, Listening, Next, Wait, Work};
 use crate::engine::interest::{filters_of, type_of};
 use crate::engine::interpreter::{Cursor, Interpreter, Step, VALUE_SIZE_MAX, limit, task_of};
 use crate::engine::problem::Problem;
+use crate::engine::trace;
 use crate::flow::plan::{Consume, EventFilter, Listen, ListenRead, Plan, TaskKind, Until};
 use crate::id::InstanceId;
 use crate::value::Value;
@@ -83,6 +84,7 @@ impl Interpreter<'_, '_> {
             ListenRead::Data | ListenRead::Raw => attributes.get("data").cloned().unwrap_or_default(),
             ListenRead::Envelope => attributes.clone(),
         };
+        trace::heard(self.context, id, number, place, attributes);
         let Some(listening) = self.listening_mut(id, number, place) else { return false };
         listening.keys = keys;
         if let Some(matched) = index.and_then(|index| listening.matched.get_mut(index)) {

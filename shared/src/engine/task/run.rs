@@ -4,9 +4,9 @@ use crate::engine::command::Rejection;
 use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, INSTANCES_MAX, Interpreter, Step};
 use crate::engine::problem::Problem;
-use crate::engine::schedule;
+use crate::engine::rollout;
 use crate::flow::plan::RunWorkflow;
-use crate::id::Actor;
+use crate::id::{Actor, InstanceId};
 use crate::value::Value;
 
 /// A flow that runs itself over and over fills the mesh up to here, not to the last place: a visitor still gets in.
@@ -31,20 +31,29 @@ impl Interpreter<'_, '_> {
             None => input.clone(),
         };
         let version = (&*run.version != "latest").then_some(&*run.version);
-        let Some(flow) = schedule::newest(self.context.state, &run.namespace, &run.name, version) else {
-            let detail = format!("no flow {}/{}:{} is deployed here", run.namespace, run.name, run.version);
-            return cursor.fail(Problem::standard("configuration", 404, detail));
+        let flow = match rollout::find(self.context.state, &run.namespace, &run.name, version) {
+            Ok(flow) => flow,
+            Err(rejection) => return cursor.fail(Problem::standard("configuration", 404, &*rejection.message)),
         };
         let parent = run.await_.then(|| self.owner(&mut cursor));
         let by = Actor::flow(&cursor.id);
+        let title = flow.to_string();
         match self.begin(Begin { flow, input: with, by, parent, depth, events_from: Some(events_from) }) {
             Ok(child) if run.await_ => {
+                self.trace_child(&cursor, title, &child);
                 self.park(cursor, Wait::Child(child));
                 Step::Parked
             }
-            Ok(_) => Step::Go(cursor, Next::Done { value: input }),
+            Ok(child) => {
+                self.trace_child(&cursor, title, &child);
+                Step::Go(cursor, Next::Done { value: input })
+            }
             Err(rejection) => cursor.fail(refused(&run.name, &rejection)),
         }
+    }
+    fn trace_child(&mut self, cursor: &Cursor, flow: String, child: &InstanceId) {
+        let line = Value::object([("flow", Value::from(flow)), ("instance", Value::from(child.as_str()))]);
+        self.trace(cursor, "called", line);
     }
 }
 

@@ -14,3 +14,5 @@ mod problems;
 mod random;
 mod runs;
 mod steps;
+mod traces;
+mod versions;

@@ -1,22 +1,25 @@
 //! `use`: what tasks refer to by name. Each definition is checked where it stands, used or not, and compiled at each place of use.
 
-use super::super::diagnostic::join;
+use super::super::diagnostic::{Diagnostic, join};
 use super::super::plan::Extension;
 use super::super::suggest;
 use super::Compiler;
 use crate::value::{Object, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const KINDS: [&str; 5] = ["authentications", "errors", "functions", "retries", "timeouts"];
 /// `composite` is the specification's word for `do` and `fork` together.
-const EXTENDABLE: [&str; 14] = ["all", "call", "composite", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
+const EXTENDABLE: [&str; 14] =
+    ["all", "call", "composite", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
 
 #[derive(Default)]
 pub(super) struct Definitions {
     /// By kind (`retries`, …) and name.
     named: BTreeMap<&'static str, Object>,
     pub secrets: Vec<Arc<str>>,
+    /// (kind, name) of what something refers to.
+    used: BTreeSet<(&'static str, Arc<str>)>,
 }
 
 impl Compiler {
@@ -24,8 +27,9 @@ impl Compiler {
     pub(super) fn definition(&mut self, kind: &'static str, name: &str, used_at: &str) -> Option<(Value, String)> {
         let pointer = join(&format!("/use/{kind}"), name);
         let known = self.definitions.named.get(kind);
-        if let Some(found) = known.and_then(|known| known.get(name)) {
-            return Some((found.clone(), pointer));
+        if let Some(found) = known.and_then(|known| known.get(name)).cloned() {
+            self.definitions.used.insert((kind, name.into()));
+            return Some((found, pointer));
         }
         let hint = match known {
             Some(known) if !known.is_empty() => suggest::hint(name, known.keys().map(|key| &**key).collect::<Vec<_>>()).unwrap_or_default(),
@@ -100,7 +104,28 @@ impl Compiler {
                 .map_or_else(|| "list it under `use.secrets`".to_owned(), |near| format!("did you mean `{near}`?"));
             self.error("unknown-name", pointer, format!("the secret `{name}` is not declared"), hint);
         }
+        self.definitions.used.insert(("secrets", name.clone()));
         Some(name)
+    }
+
+    /// What nothing refers to; called when all tasks are compiled.
+    pub(super) fn unused_definitions(&mut self) {
+        let definitions = &self.definitions;
+        let named = definitions
+            .named
+            .iter()
+            .flat_map(|(kind, named)| named.keys().map(move |name| (*kind, name, join(&format!("/use/{kind}"), name))));
+        let secrets = definitions.secrets.iter().enumerate().map(|(at, name)| ("secrets", name, format!("/use/secrets/{at}")));
+        let unused: Vec<Diagnostic> = named
+            .chain(secrets)
+            .filter(|(kind, name, _)| !definitions.used.contains(&(*kind, (*name).clone())))
+            .map(|(kind, name, pointer)| {
+                let warning = Diagnostic::warning("unused-definition", pointer, format!("nothing refers to `{name}` under `use.{kind}`"));
+                let warning = warning.suggest("take it out, or mend the name where it is meant");
+                if kind == "secrets" { warning } else { warning.on_key() }
+            })
+            .collect();
+        unused.into_iter().for_each(|warning| self.findings.push(warning));
     }
 
     pub(super) fn extensions(&mut self, value: Option<&Value>) -> Vec<Extension> {

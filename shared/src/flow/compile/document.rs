@@ -33,6 +33,7 @@ impl Compiler {
         let input = self.input_spec(fields, "");
         let output = self.output_spec(fields, "");
         let timeout = self.timeout(fields, "");
+        self.unused_definitions();
         let schedule = fields.get("schedule").and_then(|schedule| self.schedule(schedule));
         let metadata = document.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         let at = |key| join("/document/metadata", key);
