@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 2_000;
 
-type JaqFilter = Filter<jaq_core::Native<data::JustLut<Val>>>;
+type JaqFilter = Filter<data::JustLut<Val>>;
 
 struct Pair {
     ours: Expression,
