@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
     for (flow, source) in expressions::of_flows() {
         let names = Expression::parse(&source).expect("a flow's expression").variables();
         let variables = expressions::variables(&names).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        rows.push(Row { source, input: expressions::input(), variables, label: flow });
+        rows.push(Row { input: expressions::input(&source), source, variables, label: flow });
     }
     for source in ["[range(1e9)]", "def f: 1 + f; f", "reduce range(1e9) as $i ([]; . + [$i])", "\"x\" * 1e9", "last(recurse(.))"] {
         rows.push(Row { source: source.to_owned(), input: Value::Null, variables: Vec::new(), label: "null".to_owned() });

@@ -20,12 +20,14 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 2_000;
 
-type JaqFilter = Filter<jaq_core::Native<data::JustLut<Val>>>;
+type JaqFilter = Filter<data::JustLut<Val>>;
 
 struct Pair {
     ours: Expression,
     names: Vec<String>,
+    input: Value,
     jaq: JaqFilter,
+    jaq_input: Val,
     variables: Vec<Val>,
 }
 
@@ -40,20 +42,21 @@ fn compile(source: &str) -> Option<Pair> {
     let compiler = Compiler::default().with_funs(funs).with_global_vars(dollar.iter().map(String::as_str));
     let jaq = compiler.compile(modules).ok()?;
     let variables = expressions::variables(&names).into_iter().map(|(_, value)| to_jaq(&value)).collect();
-    Some(Pair { ours, names, jaq, variables })
+    let input = expressions::input(source);
+    Some(Pair { ours, names, jaq, variables, jaq_input: to_jaq(&input), input })
 }
 
 fn to_jaq(value: &Value) -> Val {
     read::parse_single(value.to_json().as_bytes()).expect("JSON")
 }
 
-fn run_ours(pair: &Pair, input: &Value, variables: &[(&str, Value)]) -> Option<Value> {
-    pair.ours.eval(input, variables, &mut Budget::per_evaluation()).ok()
+fn run_ours(pair: &Pair, variables: &[(&str, Value)]) -> Option<Value> {
+    pair.ours.eval(&pair.input, variables, &mut Budget::per_evaluation()).ok()
 }
 
-fn run_jaq(pair: &Pair, input: &Val) -> Option<Val> {
+fn run_jaq(pair: &Pair) -> Option<Val> {
     let ctx = Ctx::<data::JustLut<Val>>::new(&pair.jaq.lut, Vars::new(pair.variables.iter().cloned()));
-    pair.jaq.id.run((ctx, input.clone())).map(unwrap_valr).next()?.ok()
+    pair.jaq.id.run((ctx, pair.jaq_input.clone())).map(unwrap_valr).next()?.ok()
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
@@ -62,8 +65,6 @@ fn median(mut times: Vec<Duration>) -> f64 {
 }
 
 fn main() {
-    let input = expressions::input();
-    let jaq_input = to_jaq(&input);
     let mut sets: BTreeMap<String, Vec<Pair>> = BTreeMap::new();
     let mut left_out = 0;
     for (flow, source) in expressions::of_flows() {
@@ -72,7 +73,7 @@ fn main() {
             continue;
         };
         let variables = expressions::variables(&pair.names);
-        let (ours, theirs) = (run_ours(&pair, &input, &variables), run_jaq(&pair, &jaq_input));
+        let (ours, theirs) = (run_ours(&pair, &variables), run_jaq(&pair));
         let theirs = theirs.and_then(|value| Value::from_json(&value.to_string()).ok());
         if ours == theirs {
             sets.entry(flow).or_default().push(pair);
@@ -89,12 +90,12 @@ fn main() {
         for _ in 0..ROUNDS {
             let start = Instant::now();
             for (pair, variables) in pairs.iter().zip(&variables) {
-                black_box(run_ours(black_box(pair), &input, variables));
+                black_box(run_ours(black_box(pair), variables));
             }
             ours.push(start.elapsed());
             let start = Instant::now();
             for pair in pairs {
-                black_box(run_jaq(black_box(pair), &jaq_input));
+                black_box(run_jaq(black_box(pair)));
             }
             jaq.push(start.elapsed());
         }

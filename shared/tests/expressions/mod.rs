@@ -54,8 +54,9 @@ pub fn variables(names: &[String]) -> Vec<(&str, Value)> {
     names.iter().map(|name| (name.as_str(), known.get(name).unwrap_or(&input).clone())).collect()
 }
 
-/// What `.` is.
-pub fn input() -> Value {
+/// What `.` is: a list where the source takes one apart, else an object.
+pub fn input(source: &str) -> Value {
     let known = Value::from_json(include_str!("flow_variables.json")).expect("JSON");
-    known.get("context").cloned().unwrap_or_default()
+    let name = if source.contains(".[") { "input" } else { "context" };
+    known.get(name).cloned().unwrap_or_default()
 }

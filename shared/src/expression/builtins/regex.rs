@@ -290,6 +290,7 @@ pub(in super::super) fn captures(
             made.insert(Arc::from(*name), group.map_or(Value::Null, Value::from));
         }
         if let Some(whole) = captures.get(0) {
+            m.mem_element()?;
             found.push((whole.start(), whole.end(), Value::Object(Arc::new(made))));
         }
         Ok(())

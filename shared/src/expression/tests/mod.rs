@@ -1,5 +1,6 @@
 //! The language as a whole.
 
+mod accumulate;
 mod examples;
 mod hostile;
 mod hostile_table;
