@@ -33,7 +33,8 @@ async fn versions_traces_pictures_and_many_instances_at_once() {
     versions(node).await;
     let first = start(node, "1").await;
     let stuck = [start(node, "no number").await, start(node, "neither").await];
-    until("both stand still", async || (node.api.get("/instances?status=incident").await.data().as_array()?.len() == 2).then_some(())).await;
+    until("both stand still", async || (node.api.get("/instances?status=incident").await.data().as_array()?.len() == 2).then_some(()))
+        .await;
     pictures(node, &first, &stuck[0]).await;
     followed(node, &first).await;
     many(node, &stuck).await;
@@ -67,7 +68,10 @@ async fn pictures(node: &Node, first: &str, stuck: &str) {
         answer.text
     };
     assert!(picture("/flows/it/ask/1.1.0/picture".into()).await.starts_with("<svg"));
-    let drawn = until("the trace is written", async || Some(picture(format!("/instances/{first}/picture")).await).filter(|drawn| drawn.contains("is-done"))).await;
+    let drawn = until("the trace is written", async || {
+        Some(picture(format!("/instances/{first}/picture")).await).filter(|drawn| drawn.contains("is-done"))
+    })
+    .await;
     assert!(drawn.contains("is-here") && drawn.contains("waits for a person"), "{drawn}");
     assert!(picture(format!("/instances/{stuck}/picture")).await.contains("is-stuck"));
     assert_eq!(node.api.get("/flows/it/ask/9.9.9/picture").await.status, 404);

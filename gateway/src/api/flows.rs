@@ -76,7 +76,12 @@ pub async fn remove(
     act(&app, (namespace, name, version), FlowAction::Remove, &headers).await
 }
 
-async fn act(app: &App, (namespace, name, version): (String, String, String), action: FlowAction, headers: &HeaderMap) -> Result<Json<Value>, ApiError> {
+async fn act(
+    app: &App,
+    (namespace, name, version): (String, String, String),
+    action: FlowAction,
+    headers: &HeaderMap,
+) -> Result<Json<Value>, ApiError> {
     let by = actor(headers)?;
     let flow = FlowKey { namespace: namespace.into(), name: name.into(), version: version.into() };
     let (receipt, accepted) = propose(app, Command::Flow { flow: flow.clone(), action, by }).await?;

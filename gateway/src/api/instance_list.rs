@@ -75,7 +75,8 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
         let status = (!matches!(wanted, "finished" | "all")).then(|| wanted.to_owned());
         let (flow_part, business_key) = (query.flow.clone(), query.key.clone());
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let filter = InstanceFilter { ended: true, status, flow_part, business_key, started_before, before, limit, ..InstanceFilter::default() };
+        let filter =
+            InstanceFilter { ended: true, status, flow_part, business_key, started_before, before, limit, ..InstanceFilter::default() };
         let stored = app.history.instances(filter).await.map_err(|error| ApiError::internal(error.to_string()))?;
         rows.extend(stored.rows.iter().map(finished_row));
         next = stored.next;
@@ -89,7 +90,8 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
 }
 
 fn instant(text: &str) -> Result<Timestamp, ApiError> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| ApiError::invalid(format!("`started_before` is an instant like 2026-11-23T09:00:00Z, not `{text}`")))
+    Timestamp::parse_rfc3339(text)
+        .ok_or_else(|| ApiError::invalid(format!("`started_before` is an instant like 2026-11-23T09:00:00Z, not `{text}`")))
 }
 
 fn cursor(text: &str) -> Result<(Timestamp, InstanceId), ApiError> {

@@ -1,7 +1,7 @@
 //! Running and finished flows: show with its trace, start, and what an operator may do to one.
 
-use super::{ApiError, App, actor, fresh, propose};
 use super::trace::as_json as trace_line;
+use super::{ApiError, App, actor, fresh, propose};
 use crate::history::InstanceRow;
 use axum::Json;
 use axum::extract::{Path, State};

@@ -33,7 +33,8 @@ pub async fn instance(State(app): State<App>, Path(id): Path<String>) -> Result<
         Some(instance) => (instance.flow.clone(), running_row(&instance)),
         None => {
             let stored = app.history.instance(id.clone()).await.map_err(internal)?;
-            let stored = stored.ok_or_else(|| ApiError::not_found(format!("no instance `{id}`; `spalla instance list --status all` shows them")))?;
+            let stored =
+                stored.ok_or_else(|| ApiError::not_found(format!("no instance `{id}`; `spalla instance list --status all` shows them")))?;
             let row = finished_row(&stored);
             (FlowKey { namespace: stored.namespace.into(), name: stored.name.into(), version: stored.version.into() }, row)
         }
@@ -54,7 +55,9 @@ pub async fn instance(State(app): State<App>, Path(id): Path<String>) -> Result<
 
 async fn draw(app: &App, key: &FlowKey, progress: Option<Progress>) -> Result<Response, ApiError> {
     let plan = app.group.state().read().plans.get(key).cloned();
-    let plan = plan.ok_or_else(|| ApiError::not_found(format!("flow {key} is not deployed here (any more); `spalla flow list` shows those that are")))?;
+    let plan = plan.ok_or_else(|| {
+        ApiError::not_found(format!("flow {key} is not deployed here (any more); `spalla flow list` shows those that are"))
+    })?;
     // A large flow takes a moment: it must not hold other requests up.
     let drawn = tokio::task::spawn_blocking(move || picture::svg(&plan, progress.as_ref())).await;
     let drawn = drawn.map_err(|error| ApiError::internal(error.to_string()))?;

@@ -3,8 +3,8 @@
 use super::build::{argument, events, with};
 use super::model::{Kind, Step};
 use super::words;
-use spalla_shared::flow::plan::{Call, ErrorSpec, HttpCall, Task, TaskKind, Template, Until};
 use spalla_shared::flow::plan::Consume;
+use spalla_shared::flow::plan::{Call, ErrorSpec, HttpCall, Task, TaskKind, Template, Until};
 use spalla_shared::value::Value;
 
 pub fn step(task: &Task) -> Step {
@@ -59,7 +59,10 @@ fn function_lines(task: &Task, function: &str) -> (Kind, Vec<String>) {
         "device.command" => {
             let target = text("target").unwrap_or_else(|| "a device".into());
             let target = target.strip_prefix("group:").map_or(target.clone(), |group| format!("all of {group}"));
-            (Kind::Device, vec![format!("{target}: {}", text("command").map_or_else(|| "command".into(), |word| words::lower_words(&word)))])
+            (
+                Kind::Device,
+                vec![format!("{target}: {}", text("command").map_or_else(|| "command".into(), |word| words::lower_words(&word)))],
+            )
         }
         "device.read" => (Kind::Device, named("reads ", "property").into_iter().chain(named("of ", "target")).collect()),
         "credential.issue" => {
@@ -68,9 +71,10 @@ fn function_lines(task: &Task, function: &str) -> (Kind, Vec<String>) {
             (Kind::Access, vec![format!("makes a {kind} code").replace("a  code", "a pass").replace("card code", "card")])
         }
         "credential.revoke" => (Kind::Access, vec!["makes the pass worthless".into()]),
-        "access.grant" => {
-            (Kind::Access, vec![text("area").map_or_else(|| "lets the pass open doors".into(), |area| format!("lets the pass open: {area}"))])
-        }
+        "access.grant" => (
+            Kind::Access,
+            vec![text("area").map_or_else(|| "lets the pass open doors".into(), |area| format!("lets the pass open: {area}"))],
+        ),
         "access.revoke" => (Kind::Access, vec!["takes the right to open back".into()]),
         "resource.allocate" => (Kind::Resource, named("reserves one of: ", "pool").into_iter().collect()),
         "resource.release" => (Kind::Resource, named("gives back: ", "pool").into_iter().collect()),
@@ -79,9 +83,7 @@ fn function_lines(task: &Task, function: &str) -> (Kind, Vec<String>) {
             (Kind::Resource, vec![format!("gives back all that is reserved{}", if revokes { ", and takes the passes back" } else { "" })])
         }
         "notify.send" => (Kind::Message, std::iter::once(format!("tells {}", to())).chain(named("message: ", "template")).collect()),
-        "notify.broadcast" => {
-            (Kind::Message, named("tells ", "audience").into_iter().chain(named("message: ", "template")).collect())
-        }
+        "notify.broadcast" => (Kind::Message, named("tells ", "audience").into_iter().chain(named("message: ", "template")).collect()),
         "presence.snapshot" => (Kind::System, named("who is in ", "site").or_else(|| named("who is in ", "zone")).into_iter().collect()),
         "sheet.appendRow" => (Kind::System, named("writes a row into ", "workbook").into_iter().collect()),
         "sheet.findRow" => (Kind::System, named("looks into ", "workbook").into_iter().collect()),

@@ -89,13 +89,29 @@ impl Layout<'_> {
         if let Some(note) = self.progress.and_then(|progress| progress.note(&step.reference)) {
             lines.extend(wrapped(note, SMALL_SIZE, true, room, 2).into_iter().map(|line| (line, "now")));
         }
-        let condition = step.only_if.as_ref().map(|only_if| wrapped(only_if, SMALL_SIZE, false, box_width - 2.0 * PADDING, 3)).unwrap_or_default();
+        let condition =
+            step.only_if.as_ref().map(|only_if| wrapped(only_if, SMALL_SIZE, false, box_width - 2.0 * PADDING, 3)).unwrap_or_default();
         let above = if condition.is_empty() { 0.0 } else { condition.len() as f64 * 14.0 + 8.0 };
         let h = (title.len() as f64 * TITLE_STEP + lines.len() as f64 * LINE_STEP + 2.0 * PADDING).max(40.0);
         let mark = self.progress.and_then(|progress| progress.mark(&step.reference));
-        let mut piece = Piece { w: box_width, h: above + h, axis: box_width / 2.0, ends: step.kind == Kind::Stop && step.only_if.is_none(), shapes: Vec::new() };
+        let mut piece = Piece {
+            w: box_width,
+            h: above + h,
+            axis: box_width / 2.0,
+            ends: step.kind == Kind::Stop && step.only_if.is_none(),
+            shapes: Vec::new(),
+        };
         if above > 0.0 {
-            let shape = Shape::Box { x: 0.0, y: 0.0, w: box_width, h: above + CORNER, look: Look::Condition, reference: "".into(), mark: None, label: step.only_if.clone().unwrap_or_default() };
+            let shape = Shape::Box {
+                x: 0.0,
+                y: 0.0,
+                w: box_width,
+                h: above + CORNER,
+                look: Look::Condition,
+                reference: "".into(),
+                mark: None,
+                label: step.only_if.clone().unwrap_or_default(),
+            };
             piece.shapes.push(shape);
             for (at, line) in condition.into_iter().enumerate() {
                 piece.text(PADDING, 14.0 + at as f64 * 14.0, Anchor::Start, "small", line);
@@ -176,7 +192,10 @@ impl Layout<'_> {
         let text_width = width(label, SMALL_SIZE, true);
         let bar = (first - 24.0, last - first + 48.0);
         whole.shapes.push(Shape::Bar { x: bar.0, y: 0.0, w: bar.1 });
-        whole.text(whole.axis + 8.0, 21.0, Anchor::Start, "label", label);
+        // Where no arrow crosses it: between two branches, else behind the last one.
+        let fits = axes.windows(2).find(|pair| pair[1] - pair[0] >= text_width + 24.0).map(|pair| pair[0]);
+        let label_at = fits.unwrap_or(last) + 12.0;
+        whole.text(label_at, 21.0, Anchor::Start, "label", label);
         let mut any_out = false;
         for (piece, x) in placed {
             let (axis, h, ends) = (x + piece.axis, piece.h, piece.ends);
@@ -190,7 +209,7 @@ impl Layout<'_> {
         whole.shapes.push(Shape::Bar { x: bar.0, y: bottom, w: bar.1 });
         whole.h = bottom + 6.0;
         whole.ends = !any_out;
-        fit(whole, &[(bar.0, bar.0 + bar.1), ((first + last) / 2.0, (first + last) / 2.0 + 8.0 + text_width)])
+        fit(whole, &[(bar.0, bar.0 + bar.1), (label_at, label_at + text_width)])
     }
 
     fn decision(&self, question: &str, ways: &[(String, Block)], reference: &Arc<str>) -> Piece {
@@ -213,7 +232,16 @@ impl Layout<'_> {
         let mut whole = Piece { w, axis, ..Piece::default() };
         let mark = self.progress.and_then(|progress| progress.mark(reference));
         let x = axis - box_width / 2.0;
-        whole.shapes.push(Shape::Box { x, y: 0.0, w: box_width, h: box_height, look: Look::Question, reference: reference.clone(), mark, label: question.into() });
+        whole.shapes.push(Shape::Box {
+            x,
+            y: 0.0,
+            w: box_width,
+            h: box_height,
+            look: Look::Question,
+            reference: reference.clone(),
+            mark,
+            label: question.into(),
+        });
         for (at, line) in lines.iter().enumerate() {
             whole.text(axis, 22.0 + at as f64 * LINE_STEP, Anchor::Middle, "question", line.clone());
         }
@@ -299,12 +327,13 @@ impl Layout<'_> {
         let title_lines = wrapped(title, LINE_SIZE, true, room, 3);
         let condition = only_if.map(|text| wrapped(text, SMALL_SIZE, false, room, 3)).unwrap_or_default();
         let head = title_lines.len() as f64 * LINE_STEP + condition.len() as f64 * 14.0 + 12.0;
-        let text_width = title_lines.iter().map(|line| width(line, LINE_SIZE, true)).chain(condition.iter().map(|line| width(line, SMALL_SIZE, false)));
+        let text_width =
+            title_lines.iter().map(|line| width(line, LINE_SIZE, true)).chain(condition.iter().map(|line| width(line, SMALL_SIZE, false)));
         let text_width = text_width.fold(0.0, f64::max);
         let pad = 16.0;
         let w = (inner.w + 2.0 * pad).max(text_width + 2.0 * pad);
         let left = (w - inner.w) / 2.0;
-        let top = head + 10.0;
+        let top = head + 16.0;
         let mark = self.progress.and_then(|progress| progress.mark(reference));
         let mut whole = Piece { w, h: top + inner.h + pad, axis: left + inner.axis, ends: inner.ends, shapes: Vec::new() };
         let label = only_if.map_or_else(|| title.to_owned(), |only_if| format!("{title}, {only_if}"));
@@ -318,7 +347,9 @@ impl Layout<'_> {
             whole.text(pad, y - 2.0, Anchor::Start, "small", line);
             y += 14.0;
         }
-        whole.line(&[(whole.axis, head), (whole.axis, top)], false);
+        // From the frame's edge, where its words leave room.
+        let from = if whole.axis > pad + text_width + 8.0 { 0.0 } else { head - 2.0 };
+        whole.line(&[(whole.axis, from), (whole.axis, top)], true);
         let (axis, below) = (whole.axis, top + inner.h);
         if !inner.ends {
             whole.line(&[(axis, below), (axis, below + pad)], false);

@@ -43,13 +43,29 @@ pub enum Block {
     Step(Step),
     Sequence(Vec<Block>),
     /// Branches side by side.
-    Parallel { label: &'static str, branches: Vec<Block>, reference: Arc<str> },
+    Parallel {
+        label: &'static str,
+        branches: Vec<Block>,
+    },
     /// (words on the way, what stands on it).
-    Decision { question: String, ways: Vec<(String, Block)>, reference: Arc<str> },
+    Decision {
+        question: String,
+        ways: Vec<(String, Block)>,
+        reference: Arc<str>,
+    },
     /// A `try`, with the side road that errors take; `road` is empty where it only tries again.
-    Guarded { body: Box<Block>, label: String, road: Box<Block>, reference: Arc<str> },
+    Guarded {
+        body: Box<Block>,
+        label: String,
+        road: Box<Block>,
+    },
     /// A frame with words on it: a loop, a part with a name.
-    Frame { title: String, only_if: Option<String>, body: Box<Block>, reference: Arc<str> },
+    Frame {
+        title: String,
+        only_if: Option<String>,
+        body: Box<Block>,
+        reference: Arc<str>,
+    },
     /// Control goes elsewhere: "back to …", "leaves this part".
     Jump(String),
 }
@@ -60,18 +76,6 @@ impl Block {
     }
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Sequence(blocks) if blocks.iter().all(Self::is_empty))
-    }
-    /// Control does not come out below it.
-    pub fn ends(&self) -> bool {
-        match self {
-            Self::Step(step) => step.kind == Kind::Stop,
-            Self::Jump(_) => true,
-            Self::Sequence(blocks) => blocks.last().is_some_and(Self::ends),
-            Self::Parallel { branches, .. } => branches.iter().any(|branch| matches!(branch, Self::Step(step) if step.kind == Kind::Stop)),
-            Self::Decision { ways, .. } => ways.iter().all(|(_, way)| way.ends()),
-            Self::Guarded { body, road, .. } => body.ends() && (road.is_empty() || road.ends()),
-            Self::Frame { body, .. } => body.ends(),
-        }
     }
 }
 

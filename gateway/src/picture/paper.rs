@@ -25,15 +25,46 @@ pub enum Look {
 
 #[derive(Clone, Debug)]
 pub enum Shape {
-    Box { x: f64, y: f64, w: f64, h: f64, look: Look, reference: Arc<str>, mark: Option<Mark>, label: String },
-    Icon { x: f64, y: f64, kind: Kind },
+    Box {
+        x: f64,
+        y: f64,
+        w: f64,
+        h: f64,
+        look: Look,
+        reference: Arc<str>,
+        mark: Option<Mark>,
+        label: String,
+    },
+    Icon {
+        x: f64,
+        y: f64,
+        kind: Kind,
+    },
     /// `class`: title, line, small, label, tab.
-    Text { x: f64, y: f64, anchor: Anchor, class: &'static str, text: String },
-    Line { points: Vec<(f64, f64)>, arrow: bool, trouble: bool },
+    Text {
+        x: f64,
+        y: f64,
+        anchor: Anchor,
+        class: &'static str,
+        text: String,
+    },
+    Line {
+        points: Vec<(f64, f64)>,
+        arrow: bool,
+        trouble: bool,
+    },
     /// A thick bar: branches begin or end.
-    Bar { x: f64, y: f64, w: f64 },
+    Bar {
+        x: f64,
+        y: f64,
+        w: f64,
+    },
     /// A sign at the corner of a box: done, here, failed.
-    Badge { x: f64, y: f64, mark: Mark },
+    Badge {
+        x: f64,
+        y: f64,
+        mark: Mark,
+    },
 }
 
 /// A drawn piece. Control comes in and goes out at `axis`.
@@ -66,7 +97,11 @@ impl Piece {
 impl Shape {
     fn moved(mut self, dx: f64, dy: f64) -> Self {
         match &mut self {
-            Self::Box { x, y, .. } | Self::Icon { x, y, .. } | Self::Text { x, y, .. } | Self::Bar { x, y, .. } | Self::Badge { x, y, .. } => {
+            Self::Box { x, y, .. }
+            | Self::Icon { x, y, .. }
+            | Self::Text { x, y, .. }
+            | Self::Bar { x, y, .. }
+            | Self::Badge { x, y, .. } => {
                 *x += dx;
                 *y += dy;
             }

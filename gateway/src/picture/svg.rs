@@ -128,8 +128,14 @@ impl Out {
                     let _ = write!(self.text, "<title>{}</title>", escaped(&format!("{label}{said}")));
                 }
                 if *look == Look::Question {
-                    let points =
-                        [(x + 14.0, *y), (x + w - 14.0, *y), (x + w, y + h / 2.0), (x + w - 14.0, y + h), (x + 14.0, y + h), (*x, y + h / 2.0)];
+                    let points = [
+                        (x + 14.0, *y),
+                        (x + w - 14.0, *y),
+                        (x + w, y + h / 2.0),
+                        (x + w - 14.0, y + h),
+                        (x + 14.0, y + h),
+                        (*x, y + h / 2.0),
+                    ];
                     let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", round(*x), round(*y))).collect();
                     let _ = writeln!(self.text, "<polygon points=\"{}\"/></g>", points.join(" "));
                 } else {
@@ -148,7 +154,7 @@ impl Out {
             Shape::Icon { x, y, kind } => {
                 let _ = writeln!(
                     self.text,
-                    "<g class=\"icon\" transform=\"translate({} {})\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"12\" fill=\"{}\"/>{}</g>",
+                    "<g class=\"icon\" transform=\"translate({} {})\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"12\" fill=\"{}\"/><g class=\"ink\">{}</g></g>",
                     round(*x),
                     round(*y),
                     colour(*kind).0,
@@ -170,7 +176,13 @@ impl Out {
                 let _ = writeln!(self.text, "<path class=\"{class}\" d=\"{path}\"{marker}/>");
             }
             Shape::Bar { x, y, w } => {
-                let _ = writeln!(self.text, "<rect class=\"bar\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"6\" rx=\"3\"/>", round(*x), round(*y), round(*w));
+                let _ = writeln!(
+                    self.text,
+                    "<rect class=\"bar\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"6\" rx=\"3\"/>",
+                    round(*x),
+                    round(*y),
+                    round(*w)
+                );
             }
             Shape::Badge { x, y, mark } => {
                 let sign = match mark {
@@ -282,11 +294,15 @@ fn icon(kind: Kind) -> &'static str {
         Kind::Access => "<circle cx=\"9\" cy=\"12\" r=\"3\"/><path d=\"M12 12H18.5M16 12V14.5M18.5 12V14\"/>",
         Kind::Resource => "<path d=\"M9.5 18.5V5.5H13A3.6 3.6 0 0 1 13 13H9.5\"/>",
         Kind::Message => "<rect x=\"5.5\" y=\"7.5\" width=\"13\" height=\"9.5\" rx=\"1\"/><path d=\"M5.5 8.5L12 13L18.5 8.5\"/>",
-        Kind::System => "<circle cx=\"12\" cy=\"12\" r=\"6.5\"/><path d=\"M5.5 12H18.5M12 5.5C8.5 9 8.5 15 12 18.5C15.5 15 15.5 9 12 5.5\"/>",
+        Kind::System => {
+            "<circle cx=\"12\" cy=\"12\" r=\"6.5\"/><path d=\"M5.5 12H18.5M12 5.5C8.5 9 8.5 15 12 18.5C15.5 15 15.5 9 12 5.5\"/>"
+        }
         Kind::Wait => "<circle cx=\"12\" cy=\"12\" r=\"6.5\"/><path d=\"M12 8V12L15 14\"/>",
         Kind::EventIn => "<path d=\"M8 15.5V11.5A4 4 0 0 1 16 11.5V15.5L17.5 17H6.5zM12 5.5V7M11 19H13\"/>",
         Kind::EventOut => "<path d=\"M6 10.5H9L15 7V17L9 13.5H6zM17.5 9.5C18.7 11 18.7 13 17.5 14.5\"/>",
-        Kind::SubFlow => "<rect x=\"6\" y=\"6\" width=\"8\" height=\"5\" rx=\"1\"/><rect x=\"10\" y=\"14\" width=\"8\" height=\"5\" rx=\"1\"/><path d=\"M8 11V16.5H10\"/>",
+        Kind::SubFlow => {
+            "<rect x=\"6\" y=\"6\" width=\"8\" height=\"5\" rx=\"1\"/><rect x=\"10\" y=\"14\" width=\"8\" height=\"5\" rx=\"1\"/><path d=\"M8 11V16.5H10\"/>"
+        }
         Kind::Note => "<path d=\"M7.5 17L8.2 14L15 7.2L17 9.2L10.4 16.2zM7 19H17\"/>",
         Kind::Stop => "<path d=\"M9.5 5.5H14.5L18.5 9.5V14.5L14.5 18.5H9.5L5.5 14.5V9.5zM9 12H15\"/>",
     }
@@ -300,7 +316,7 @@ fn style() -> String {
          .small{{font-size:{SMALL_SIZE}px;fill:#52606d}}.label{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#3e4c59}}\
          .now{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#0b5cad}}\
          .tab,.pill text,text.pill,text.question{{font-weight:600}}text.trouble{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#8f3d06}}\
-         .icon *{{fill:none;stroke:#fff;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}}.icon>circle:first-child{{stroke:none}}\
+         .ink *{{fill:none;stroke:#fff;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}}\
          .way{{fill:none;stroke:#5b6572;stroke-width:1.6}}.road{{fill:none;stroke:#c2570c;stroke-width:1.6;stroke-dasharray:5 4}}\
          .bar{{fill:#3e4c59}}rect,polygon{{stroke-width:1.3}}\
          .frame rect{{fill:#f8fafc;fill-opacity:.75;stroke:#9aa5b1;stroke-dasharray:2 3}}\
@@ -313,10 +329,15 @@ fn style() -> String {
         let class = describe::kind_word(kind).replace(' ', "-");
         let _ = write!(css, ".{class} rect{{fill:{pale};stroke:{strong}}}");
     }
-    for (class, strong, width) in
-        [("is-done", "#2f7d32", 2.0), ("is-here", "#0b5cad", 3.5), ("is-stuck", "#b42318", 3.5), ("is-failed", "#b42318", 2.0), ("is-skipped", "#7b8794", 1.3)]
-    {
-        let _ = write!(css, "g.{class}>rect,g.{class}>polygon{{stroke:{strong};stroke-width:{width}}}.badge.{class} circle{{fill:{strong}}}");
+    for (class, strong, width) in [
+        ("is-done", "#2f7d32", 2.0),
+        ("is-here", "#0b5cad", 3.5),
+        ("is-stuck", "#b42318", 3.5),
+        ("is-failed", "#b42318", 2.0),
+        ("is-skipped", "#7b8794", 1.3),
+    ] {
+        let _ =
+            write!(css, "g.{class}>rect,g.{class}>polygon{{stroke:{strong};stroke-width:{width}}}.badge.{class} circle{{fill:{strong}}}");
     }
     css.push_str("g.is-skipped>rect{fill:#f1f3f5;stroke-dasharray:4 3}g.is-here>rect{fill:#e3f0fd}g.is-stuck>rect{fill:#fdeceb}");
     css

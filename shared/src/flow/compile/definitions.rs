@@ -109,8 +109,10 @@ impl Compiler {
     /// What nothing refers to; called when all tasks are compiled.
     pub(super) fn unused_definitions(&mut self) {
         let definitions = &self.definitions;
-        let named =
-            definitions.named.iter().flat_map(|(kind, named)| named.keys().map(move |name| (*kind, name, join(&format!("/use/{kind}"), name))));
+        let named = definitions
+            .named
+            .iter()
+            .flat_map(|(kind, named)| named.keys().map(move |name| (*kind, name, join(&format!("/use/{kind}"), name))));
         let secrets = definitions.secrets.iter().enumerate().map(|(at, name)| ("secrets", name, format!("/use/secrets/{at}")));
         let unused: Vec<Diagnostic> = named
             .chain(secrets)

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn the_mark_stands_under_the_place() {
         let text = "do:\n  - first: { set: { x: 1 }, then: secnd }\n";
-        let diagnostic = Diagnostic::error("missing-target", "", "there is no task `secnd`").suggest("did you mean `second`?").at_line(2, 35);
+        let diagnostic =
+            Diagnostic::error("missing-target", "", "there is no task `secnd`").suggest("did you mean `second`?").at_line(2, 35);
         let painted = Painter { colours: false }.paint("a.yaml", text, &diagnostic);
         let wanted = "error[missing-target]: there is no task `secnd`
  --> a.yaml:2:35

@@ -57,8 +57,12 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
         InstanceCommand::Suspend { target } => {
             (target, Operation { action: "suspend", body: json!({}), done: "suspended", status: "running" })
         }
-        InstanceCommand::Resume { target } => (target, Operation { action: "resume", body: json!({}), done: "resumed", status: "suspended" }),
-        InstanceCommand::Retry { target } => (target, Operation { action: "retry", body: json!({}), done: "tried again", status: "incident" }),
+        InstanceCommand::Resume { target } => {
+            (target, Operation { action: "resume", body: json!({}), done: "resumed", status: "suspended" })
+        }
+        InstanceCommand::Retry { target } => {
+            (target, Operation { action: "retry", body: json!({}), done: "tried again", status: "incident" })
+        }
         InstanceCommand::Skip { target, output } => {
             let body = json!({ "output": json_argument("output", &output)? });
             (target, Operation { action: "skip", body, done: "skipped", status: "incident" })

@@ -81,7 +81,12 @@ fn head(instance: &Value, id: &str) {
     let status = if instance["incident"].is_object() { "incident".into() } else { cell(&instance["status"]) };
     outln!("{}  {}  {status}", cell(&instance["id"]), cell(&instance["flow"]));
     let ended = instance["ended_at"].as_str().map(|at| format!("  ended {at}")).unwrap_or_default();
-    outln!("started {} by {}  key {}{ended}", cell(&instance["started_at"]), cell(&instance["started_by"]), cell(&instance["business_key"]));
+    outln!(
+        "started {} by {}  key {}{ended}",
+        cell(&instance["started_at"]),
+        cell(&instance["started_by"]),
+        cell(&instance["business_key"])
+    );
     if let Some(parent) = instance["parent"].as_str() {
         outln!("run by  {parent}: spalla instance show {parent}");
     }
@@ -206,7 +211,11 @@ async fn follow(client: &Client, args: &ShowArgs, known: &[Value], json: bool) -
                     } else if kind == "line" {
                         tell(&data, args.full);
                     } else {
-                        outln!("{}: {}", cell(&data["status"]), value(if data["problem"].is_null() { &data["output"] } else { &data["problem"] }, args.full));
+                        outln!(
+                            "{}: {}",
+                            cell(&data["status"]),
+                            value(if data["problem"].is_null() { &data["output"] } else { &data["problem"] }, args.full)
+                        );
                     }
                     if kind == "end" {
                         return Ok(if data["status"] == "completed" { ExitCode::SUCCESS } else { ExitCode::from(1) });

@@ -175,7 +175,9 @@ fn called(data: &Value) -> String {
     let with = &data["with"];
     let text = |key: &str| with[key].as_str().map(str::to_owned);
     match data["function"].as_str() {
-        Some("http") => format!("{} {}", data["method"].as_str().unwrap_or_default().to_uppercase(), data["uri"].as_str().unwrap_or_default()),
+        Some("http") => {
+            format!("{} {}", data["method"].as_str().unwrap_or_default().to_uppercase(), data["uri"].as_str().unwrap_or_default())
+        }
         Some("device.command") => {
             format!("told {} to {}", text("target").unwrap_or_else(|| "a device".into()), text("command").unwrap_or_default())
         }
@@ -233,7 +235,12 @@ mod tests {
         let tree = Tree::of(&[
             line(0, "/do/0/t", "started", json!({ "kind": "try" })),
             line(0, "/do/0/t/try/0/a", "started", json!({ "kind": "call" })),
-            line(0, "/do/0/t/try/0/a", "called", json!({ "function": "device.command", "with": { "target": "hq/gate", "command": "open" } })),
+            line(
+                0,
+                "/do/0/t/try/0/a",
+                "called",
+                json!({ "function": "device.command", "with": { "target": "hq/gate", "command": "open" } }),
+            ),
             line(5, "/do/0/t/try/0/a", "faulted", error.clone()),
             line(5, "/do/0/t", "retrying", error.clone()),
             line(6, "/do/0/t/try/0/a", "started", json!({ "kind": "call" })),
