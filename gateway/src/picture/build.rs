@@ -112,7 +112,8 @@ impl<'p> Builder<'p> {
                 if !matches!(task.kind, TaskKind::Raise(_)) {
                     yes.push(self.sign(walk, way));
                 }
-                let question = format!("{}?", words::condition(&condition_text(task)));
+                let question = words::condition(&condition_text(task)).unwrap_or_else(|| words::humanised(&task.name));
+                let question = format!("{question}?");
                 let ways = vec![("yes".to_owned(), Block::Sequence(yes)), ("no".to_owned(), Block::empty())];
                 blocks.push(Block::Decision { question, ways, reference: "".into() });
                 at += 1;
@@ -213,7 +214,10 @@ impl<'p> Builder<'p> {
 
     /// One task. `decided`: its condition stands in the decision before it.
     fn block(&self, task: &Task, decided: bool) -> Block {
-        let only_if = task.condition.as_ref().filter(|_| !decided).map(|_| format!("only if {}", words::condition(&condition_text(task))));
+        let only_if = task.condition.as_ref().filter(|_| !decided).map(|_| match words::condition(&condition_text(task)) {
+            Some(condition) => format!("only if {condition}"),
+            None => "only in some cases".into(),
+        });
         let reference = task.reference.clone();
         let title = words::humanised(&task.name);
         let limited = |title: String| match &task.timeout {
@@ -234,7 +238,7 @@ impl<'p> Builder<'p> {
             TaskKind::Fork { branches, compete } => {
                 let label = if *compete { "whichever is done first" } else { "at the same time" };
                 let branches = branches.iter().filter_map(|id| self.task(*id)).map(|task| self.block(task, false)).collect();
-                let parallel = Block::Parallel { label, branches, reference: reference.clone() };
+                let parallel = Block::Parallel { label, branches };
                 match only_if {
                     Some(_) => Block::Frame { title, only_if, body: Box::new(parallel), reference },
                     None => parallel,
@@ -255,13 +259,13 @@ impl<'p> Builder<'p> {
         let body = self.list(&trying.body, false);
         // One step needs no frame around it; several do, so that the side road is seen to leave all of them.
         let body = match body {
-            step @ Block::Step(_) => step,
+            Block::Step(step) => Block::Step(Step { title: both(&words::humanised(&task.name), &step.title), ..step }),
             body => {
                 Block::Frame { title: words::humanised(&task.name), only_if: None, body: Box::new(body), reference: task.reference.clone() }
             }
         };
         let road = if trying.catch.body.is_empty() { Block::empty() } else { self.list(&trying.catch.body, false) };
-        Block::Guarded { body: Box::new(body), label: self.failure(trying), road: Box::new(road), reference: task.reference.clone() }
+        Block::Guarded { body: Box::new(body), label: self.failure(trying), road: Box::new(road) }
     }
 
     /// When the side road is taken, in words.
@@ -294,6 +298,18 @@ impl<'p> Builder<'p> {
     /// Timeouts of the tasks of a list.
     fn limits(&self, list: &[TaskId]) -> Vec<&'p DurationSpec> {
         list.iter().filter_map(|id| self.task(*id)?.timeout.as_ref()).collect()
+    }
+}
+
+/// The name of a `try` and of the one step in it: "Doors: release", but not "Ask host: ask".
+fn both(outer: &str, inner: &str) -> String {
+    let (low_outer, low_inner) = (outer.to_lowercase(), inner.to_lowercase());
+    if low_outer.contains(&low_inner) {
+        outer.to_owned()
+    } else if low_inner.contains(&low_outer) {
+        inner.to_owned()
+    } else {
+        format!("{outer}: {low_inner}")
     }
 }
 

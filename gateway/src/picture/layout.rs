@@ -192,7 +192,10 @@ impl Layout<'_> {
         let text_width = width(label, SMALL_SIZE, true);
         let bar = (first - 24.0, last - first + 48.0);
         whole.shapes.push(Shape::Bar { x: bar.0, y: 0.0, w: bar.1 });
-        whole.text(whole.axis + 8.0, 21.0, Anchor::Start, "label", label);
+        // Where no arrow crosses it: between two branches, else behind the last one.
+        let fits = axes.windows(2).find(|pair| pair[1] - pair[0] >= text_width + 24.0).map(|pair| pair[0]);
+        let label_at = fits.unwrap_or(last) + 12.0;
+        whole.text(label_at, 21.0, Anchor::Start, "label", label);
         let mut any_out = false;
         for (piece, x) in placed {
             let (axis, h, ends) = (x + piece.axis, piece.h, piece.ends);
@@ -206,7 +209,7 @@ impl Layout<'_> {
         whole.shapes.push(Shape::Bar { x: bar.0, y: bottom, w: bar.1 });
         whole.h = bottom + 6.0;
         whole.ends = !any_out;
-        fit(whole, &[(bar.0, bar.0 + bar.1), ((first + last) / 2.0, (first + last) / 2.0 + 8.0 + text_width)])
+        fit(whole, &[(bar.0, bar.0 + bar.1), (label_at, label_at + text_width)])
     }
 
     fn decision(&self, question: &str, ways: &[(String, Block)], reference: &Arc<str>) -> Piece {
@@ -330,7 +333,7 @@ impl Layout<'_> {
         let pad = 16.0;
         let w = (inner.w + 2.0 * pad).max(text_width + 2.0 * pad);
         let left = (w - inner.w) / 2.0;
-        let top = head + 10.0;
+        let top = head + 16.0;
         let mark = self.progress.and_then(|progress| progress.mark(reference));
         let mut whole = Piece { w, h: top + inner.h + pad, axis: left + inner.axis, ends: inner.ends, shapes: Vec::new() };
         let label = only_if.map_or_else(|| title.to_owned(), |only_if| format!("{title}, {only_if}"));
@@ -344,7 +347,9 @@ impl Layout<'_> {
             whole.text(pad, y - 2.0, Anchor::Start, "small", line);
             y += 14.0;
         }
-        whole.line(&[(whole.axis, head), (whole.axis, top)], false);
+        // From the frame's edge, where its words leave room.
+        let from = if whole.axis > pad + text_width + 8.0 { 0.0 } else { head - 2.0 };
+        whole.line(&[(whole.axis, from), (whole.axis, top)], true);
         let (axis, below) = (whole.axis, top + inner.h);
         if !inner.ends {
             whole.line(&[(axis, below), (axis, below + pad)], false);

@@ -78,13 +78,14 @@ impl Out {
             Block::Guarded { body, label, road, .. } => {
                 let first = self.next;
                 let mut ends = self.block(body, from);
-                // A road leaves the first box of what it guards.
-                if self.next > first && !road.is_empty() {
+                // The road leaves the box, or the frame, of what it guards.
+                let guarded = if matches!(**body, Block::Frame { .. }) { format!("f{}", first + 1) } else { format!("n{first}") };
+                if road.is_empty() {
+                    self.line(&format!("{guarded} -.->|{}| {guarded}", quoted(label)));
+                } else {
                     let tag = self.node(&format!("[/{}/]", quoted(label)));
-                    self.line(&format!("n{first} -.-> {tag}"));
+                    self.line(&format!("{guarded} -.-> {tag}"));
                     ends.extend(self.block(road, vec![(tag, String::new())]));
-                } else if self.next > first {
-                    self.line(&format!("n{first} -.->|{}| n{first}", quoted(label)));
                 }
                 ends
             }

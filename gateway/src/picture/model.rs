@@ -46,7 +46,6 @@ pub enum Block {
     Parallel {
         label: &'static str,
         branches: Vec<Block>,
-        reference: Arc<str>,
     },
     /// (words on the way, what stands on it).
     Decision {
@@ -59,7 +58,6 @@ pub enum Block {
         body: Box<Block>,
         label: String,
         road: Box<Block>,
-        reference: Arc<str>,
     },
     /// A frame with words on it: a loop, a part with a name.
     Frame {
@@ -78,18 +76,6 @@ impl Block {
     }
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Sequence(blocks) if blocks.iter().all(Self::is_empty))
-    }
-    /// Control does not come out below it.
-    pub fn ends(&self) -> bool {
-        match self {
-            Self::Step(step) => step.kind == Kind::Stop,
-            Self::Jump(_) => true,
-            Self::Sequence(blocks) => blocks.last().is_some_and(Self::ends),
-            Self::Parallel { branches, .. } => branches.iter().any(|branch| matches!(branch, Self::Step(step) if step.kind == Kind::Stop)),
-            Self::Decision { ways, .. } => ways.iter().all(|(_, way)| way.ends()),
-            Self::Guarded { body, road, .. } => body.ends() && (road.is_empty() || road.ends()),
-            Self::Frame { body, .. } => body.ends(),
-        }
     }
 }
 

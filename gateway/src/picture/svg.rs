@@ -154,7 +154,7 @@ impl Out {
             Shape::Icon { x, y, kind } => {
                 let _ = writeln!(
                     self.text,
-                    "<g class=\"icon\" transform=\"translate({} {})\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"12\" fill=\"{}\"/>{}</g>",
+                    "<g class=\"icon\" transform=\"translate({} {})\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"12\" fill=\"{}\"/><g class=\"ink\">{}</g></g>",
                     round(*x),
                     round(*y),
                     colour(*kind).0,
@@ -316,7 +316,7 @@ fn style() -> String {
          .small{{font-size:{SMALL_SIZE}px;fill:#52606d}}.label{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#3e4c59}}\
          .now{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#0b5cad}}\
          .tab,.pill text,text.pill,text.question{{font-weight:600}}text.trouble{{font-size:{SMALL_SIZE}px;font-weight:600;fill:#8f3d06}}\
-         .icon *{{fill:none;stroke:#fff;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}}.icon>circle:first-child{{stroke:none}}\
+         .ink *{{fill:none;stroke:#fff;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}}\
          .way{{fill:none;stroke:#5b6572;stroke-width:1.6}}.road{{fill:none;stroke:#c2570c;stroke-width:1.6;stroke-dasharray:5 4}}\
          .bar{{fill:#3e4c59}}rect,polygon{{stroke-width:1.3}}\
          .frame rect{{fill:#f8fafc;fill-opacity:.75;stroke:#9aa5b1;stroke-dasharray:2 3}}\

@@ -51,15 +51,17 @@ pub fn wrapped(text: &str, size: f64, bold: bool, room: f64, lines_max: usize) -
     lines
 }
 
+/// A word that is too long, in parts: behind a sign where there is one, else anywhere.
 fn broken(word: &str, size: f64, bold: bool, room: f64) -> Vec<String> {
     let mut parts = Vec::new();
     let mut part = String::new();
     for letter in word.chars() {
         part.push(letter);
         if width(&part, size, bold) > room && part.chars().count() > 1 {
-            part.pop();
-            parts.push(std::mem::take(&mut part));
-            part.push(letter);
+            let sign = part.char_indices().rev().skip(1).find(|(_, letter)| matches!(letter, '/' | '-' | '.' | '_' | ':'));
+            let at = sign.map_or(part.len() - letter.len_utf8(), |(at, sign)| at + sign.len_utf8());
+            let rest = part.split_off(at);
+            parts.push(std::mem::replace(&mut part, rest));
         }
     }
     parts.push(part);

@@ -21,7 +21,7 @@ pub struct Checked {
 
 /// Checks one YAML document. On failure all errors and warnings, by line.
 pub fn check(text: &str) -> Result<Checked, Vec<Diagnostic>> {
-    check_located(&document::read(text)?)
+    check_located(&document::read_one(text)?)
 }
 
 /// The same for a document that has been read already.
@@ -30,8 +30,9 @@ pub fn check_located(located: &Located) -> Result<Checked, Vec<Diagnostic>> {
     if let Some(plan) = &compiled.plan {
         lint::run(plan, &mut compiled.findings);
     }
-    let any_error = compiled.findings.any_error();
+    let any_error = compiled.findings.any_error() || !located.findings().is_empty();
     let mut found: Vec<Diagnostic> = compiled.findings.list.into_iter().map(|diagnostic| located.locate(diagnostic)).collect();
+    found.extend_from_slice(located.findings());
     found.sort_by_key(|found| (found.line, found.column, found.severity));
     match compiled.plan {
         Some(mut plan) if !any_error => {

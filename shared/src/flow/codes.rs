@@ -351,6 +351,7 @@ mod tests {
     }
 
     fn walk(folder: &Path, used: &mut BTreeSet<String>) {
+        let words = regex::Regex::new(r#"\b(?:error|error_on_key|warning|failure)\(\s*"([a-z-]+)","#).unwrap();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -358,7 +359,6 @@ mod tests {
                 walk(&path, used);
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "codes.rs" {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let words = regex::Regex::new(r#"\b(?:error|error_on_key|warning|failure)\(\s*"([a-z-]+)","#).unwrap();
                 let code = text.split("#[cfg(test)]").next().unwrap();
                 used.extend(words.captures_iter(code).map(|found| found[1].to_owned()));
             }

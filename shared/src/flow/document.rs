@@ -25,6 +25,7 @@ pub struct Located {
     pub value: Value,
     marks: BTreeMap<String, Mark>,
     text: Arc<str>,
+    findings: Vec<Diagnostic>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,8 +37,14 @@ struct Mark {
     raw: Option<std::ops::Range<usize>>,
 }
 
-/// Reads a file that must hold exactly one document.
+/// Reads a file that must hold exactly one document, with nothing wrong in it.
 pub fn read(text: &str) -> Result<Located, Vec<Diagnostic>> {
+    let located = read_one(text)?;
+    if located.findings.is_empty() { Ok(located) } else { Err(located.findings) }
+}
+
+/// The same, where what is wrong may be said together with what is found later ([`Located::findings`]).
+pub(crate) fn read_one(text: &str) -> Result<Located, Vec<Diagnostic>> {
     let mut documents = read_all(text)?;
     match documents.len() {
         1 => Ok(documents.remove(0)),
@@ -63,6 +70,11 @@ impl Located {
     /// Line and column of the node at `pointer`, or of the nearest node above it.
     pub fn position(&self, pointer: &str) -> (u32, u32) {
         self.mark(pointer).map_or((1, 1), |(mark, exact)| if exact { mark.value } else { mark.key.unwrap_or(mark.value) })
+    }
+
+    /// Errors of the text that did not hide the rest of it: keys that stand twice.
+    pub(crate) fn findings(&self) -> &[Diagnostic] {
+        &self.findings
     }
 
     /// Fills line and column in.

@@ -103,3 +103,14 @@ fn documents_are_told_apart() {
     let all = read_all("# head\n---\na: 1\n---\n---\na: 2\n").unwrap();
     assert_eq!(all.iter().map(|located| located.position("/a")).collect::<Vec<_>>(), [(3, 4), (6, 4)]);
 }
+
+/// A key that stands twice used to hide every other mistake of the file.
+#[test]
+fn a_key_that_stands_twice_hides_nothing_else() {
+    let text = "do:\n  - a: { set: { x: 1, x: { y: 2, y: 3 } } }\n  - b: { waitt: PT1S }\ndo: [ 5 ]\ndocument: { dsl: '1.0.3', namespace: t, name: x, version: '1.0.0' }\n";
+    let found = crate::flow::check(text).unwrap_err();
+    let places: Vec<_> = found.iter().map(|one| (one.line, one.column, &*one.code)).collect();
+    assert_eq!(places, [(2, 23, "duplicate-key"), (2, 34, "duplicate-key"), (3, 5, "no-kind"), (4, 1, "duplicate-key")], "{found:#?}");
+    let pool = crate::resource::read("kind: pool\nname: p\nname: q\nunits: []\n").unwrap_err();
+    assert_eq!((pool[0].line, &*pool[0].code), (3, "duplicate-key"));
+}

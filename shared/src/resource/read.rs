@@ -66,12 +66,12 @@ fn one(located: &Located) -> Result<(Resource, Vec<Diagnostic>), Vec<Diagnostic>
     }
     let errors = match declared(&located.value) {
         Ok(resource) => match rules(&resource) {
-            errors if errors.is_empty() => return Ok((resource, Vec::new())),
+            errors if errors.is_empty() && located.findings().is_empty() => return Ok((resource, Vec::new())),
             errors => errors,
         },
         Err(errors) => errors,
     };
-    Err(errors.into_iter().map(|error| located.locate(error)).collect())
+    Err(errors.into_iter().map(|error| located.locate(error)).chain(located.findings().iter().cloned()).collect())
 }
 
 /// Shape: known keys of the right type.

@@ -43,11 +43,7 @@ async fn list(client: &Client, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> = body["data"].as_array().into_iter().flatten().map(row).collect();
-    output::table(
-        &["FLOW", "VERSION", "STATE", "RUNNING", "DEPLOYED", "TITLE"],
-        &rows,
-        "no flows; declare some with `spalla apply -f FILE`",
-    );
+    output::table(&["FLOW", "STATE", "RUNNING", "DEPLOYED", "TITLE"], &rows, "no flows; declare some with `spalla apply -f FILE`");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,8 +54,8 @@ fn row(flow: &Value) -> Vec<String> {
         _ => "disabled",
     };
     vec![
-        format!("{}/{}", cell(&flow["namespace"]), cell(&flow["name"])),
-        cell(&flow["version"]),
+        // As the other commands take it.
+        cell(&flow["flow"]),
         state.into(),
         cell(&flow["running"]),
         cell(&flow["deployed_at"]),

@@ -23,7 +23,7 @@ pub fn functions(name: Option<&str>, json: bool) -> Result<ExitCode> {
             .iter()
             .map(|function| {
                 let takes = Value::from(&function.with_schema);
-                let names: Vec<String> = arguments(&takes).iter().map(|row| row.0.clone()).collect();
+                let names: Vec<String> = arguments(&takes).into_iter().map(|row| row.0).filter(|name| !name.starts_with(' ')).collect();
                 vec![function.name.clone(), function.version.clone(), names.join(", "), function.title.clone()]
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Parser events -> located documents. A stack instead of recursion, so that no nesting can exhaust ours.
 
-use super::super::diagnostic::{Diagnostic, join};
+use super::super::diagnostic::{Diagnostic, FINDINGS_MAX, join};
 use super::scalar::plain;
 use super::{DOCUMENT_COUNT_MAX, Located, Mark, NODE_COUNT_MAX};
 use crate::value::{DEPTH_MAX, Object, Value};
@@ -9,8 +9,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 enum Frame {
-    Array { items: Vec<Value>, pointer: String, anchor: usize, nodes: usize },
-    Object { fields: Object, key: Option<Arc<str>>, pointer: String, anchor: usize, nodes: usize },
+    Array {
+        items: Vec<Value>,
+        pointer: String,
+        anchor: usize,
+        nodes: usize,
+    },
+    /// `again`: the key stands twice, and what is behind it is left out.
+    Object {
+        fields: Object,
+        key: Option<Arc<str>>,
+        again: bool,
+        pointer: String,
+        anchor: usize,
+        nodes: usize,
+    },
 }
 
 pub(super) struct Builder<'t> {
@@ -23,6 +36,8 @@ pub(super) struct Builder<'t> {
     nodes: usize,
     root: Option<Value>,
     key_position: Option<(u32, u32)>,
+    /// What is wrong with the document and does not hide the rest of it.
+    findings: Vec<Diagnostic>,
 }
 
 type Failure = Box<Diagnostic>;
@@ -38,6 +53,7 @@ impl<'t> Builder<'t> {
             nodes: 0,
             root: None,
             key_position: None,
+            findings: Vec::new(),
         }
     }
 
@@ -59,8 +75,9 @@ impl<'t> Builder<'t> {
                 Event::DocumentEnd => {
                     self.anchors.clear();
                     let (value, marks) = (self.root.take().unwrap_or_default(), std::mem::take(&mut self.marks));
+                    let findings = std::mem::take(&mut self.findings);
                     if !value.is_null() {
-                        documents.push(Located { value, marks, text: self.shared.clone() });
+                        documents.push(Located { value, marks, text: self.shared.clone(), findings });
                     }
                     if documents.len() > DOCUMENT_COUNT_MAX {
                         return Err(self.failure("too-large", &span, format!("more than {DOCUMENT_COUNT_MAX} documents in one file")));
@@ -104,7 +121,7 @@ impl<'t> Builder<'t> {
                 self.open(span, tag.is_some_and(|tag| !tag.is_yaml_core_schema_tag("map")))?;
                 let pointer = self.next_pointer();
                 self.mark(pointer.clone(), span, None);
-                self.stack.push(Frame::Object { fields: Object::new(), key: None, pointer, anchor, nodes: 1 });
+                self.stack.push(Frame::Object { fields: Object::new(), key: None, again: false, pointer, anchor, nodes: 1 });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
@@ -139,15 +156,18 @@ impl<'t> Builder<'t> {
             return Err(self.failure("bad-key", span, "a key is missing here".into()));
         }
         let name: Arc<str> = text.into();
-        let Some(Frame::Object { fields, key, pointer, .. }) = self.stack.last_mut() else { return Ok(()) };
+        let Some(Frame::Object { fields, key, again, pointer, .. }) = self.stack.last_mut() else { return Ok(()) };
         if fields.contains_key(&name) {
             let pointer = join(pointer, text);
             let first = self.marks.get(&pointer).and_then(|mark| mark.key).map_or(0, |(line, _)| line);
             let message = format!("the key `{text}` stands twice; it is first in line {first}");
-            let mut failure = self.failure("duplicate-key", span, message);
-            failure.pointer = pointer;
-            failure.suggestion = Some("remove one of them".into());
-            return Err(failure);
+            (*key, *again) = (Some(name), true);
+            let (line, column) = position(span);
+            let finding = Diagnostic::error("duplicate-key", pointer, message).suggest("remove one of them").at_line(line, column);
+            if self.findings.len() < FINDINGS_MAX {
+                self.findings.push(finding);
+            }
+            return Ok(());
         }
         *key = Some(name);
         Ok(())
@@ -199,8 +219,8 @@ impl<'t> Builder<'t> {
                 items.push(value);
                 *nodes += count;
             }
-            Some(Frame::Object { fields, key, nodes, .. }) => {
-                if let Some(key) = key.take() {
+            Some(Frame::Object { fields, key, again, nodes, .. }) => {
+                if let Some(key) = key.take().filter(|_| !std::mem::take(again)) {
                     fields.insert(key, value);
                 }
                 *nodes += count + 1;
@@ -225,7 +245,8 @@ impl<'t> Builder<'t> {
 
     fn mark(&mut self, pointer: String, span: &Span, raw: Option<std::ops::Range<usize>>) {
         let key = self.key_position.take();
-        self.marks.insert(pointer, Mark { value: position(span), key, raw });
+        // The first of two equal keys is the one that counts.
+        self.marks.entry(pointer).or_insert(Mark { value: position(span), key, raw });
     }
 
     fn failure(&self, code: &str, span: &Span, message: String) -> Failure {

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
     use std::fmt::Write;
 
-    /// The table in the documentation; on a change, `SPALLA_WRITE_DOCS=1 cargo test -p spalla documented` writes it anew.
+    /// The table in the documentation; on a change, `WRITE_DOCS=1 cargo test -p spalla documented` writes it anew.
     #[test]
     fn every_code_is_documented() {
         let mut table = String::from(
@@ -49,7 +49,7 @@ mod tests {
             let _ = writeln!(table, "| `{}` | {severity} | {} | {} |", code.name, cell(code.title), cell(code.help));
         }
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flow-check.md");
-        if std::env::var_os("SPALLA_WRITE_DOCS").is_some() {
+        if std::env::var_os("WRITE_DOCS").is_some() {
             std::fs::write(&path, &table).expect("written");
         }
         assert_eq!(std::fs::read_to_string(&path).expect("docs/flow-check.md"), table);

@@ -51,7 +51,14 @@ pub async fn show(client: &Client, args: &ShowArgs, json: bool) -> Result<ExitCo
     }
     head(&body["data"], &args.id);
     let mut shown = 0;
-    print(client, args, &Tree::of(&lines), 0, &mut shown).await?;
+    let mut tree = Tree::of(&lines);
+    if !body["data"]["ended_at"].is_null() {
+        tree = tree.ended();
+    }
+    print(client, args, &tree, 0, &mut shown).await?;
+    for (at, said) in &tree.operators {
+        outln!("{}  {said}", at.map(clock).unwrap_or_default());
+    }
     for key in ["output", "problem"] {
         if !body["data"][key].is_null() {
             outln!("{key}  {}", value(&body["data"][key], args.full));

@@ -36,6 +36,8 @@ impl Run {
 #[derive(Debug, Default)]
 pub struct Tree {
     pub runs: Vec<Run>,
+    /// What operators did to the instance as a whole.
+    pub operators: Vec<(Option<Timestamp>, String)>,
 }
 
 impl Tree {
@@ -84,6 +86,7 @@ impl Tree {
                 // A task whose input or condition fails has not begun: its fault is the first that is heard of it.
                 if self.open(reference).is_none() {
                     if what == "operator" {
+                        self.operators.extend(said(what, data).map(|said| (at, said)));
                         return;
                     }
                     self.begin(line, at, "running");
@@ -106,6 +109,12 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// The instance has ended: what was still open was cut short.
+    pub fn ended(mut self) -> Self {
+        self.runs.iter_mut().filter(|run| run.is_open()).for_each(|run| run.status = "cancelled");
+        self
     }
 
     fn begin(&mut self, line: &Value, at: Option<Timestamp>, status: &'static str) {
@@ -269,5 +278,12 @@ mod tests {
         assert_eq!(shown(&tree), ["a skipped", "b skipped"]);
         assert_eq!(tree.runs[0].notes.len(), 3);
         assert!(tree.runs[0].notes[2].contains("user:op: skip"));
+        assert_eq!(tree.operators.len(), 1);
+    }
+
+    #[test]
+    fn what_was_open_at_the_end_was_cut_short() {
+        let tree = Tree::of(&[line(0, "/do/0/t", "started", json!({ "kind": "wait" }))]).ended();
+        assert_eq!(shown(&tree), ["t cancelled"]);
     }
 }
