@@ -1,5 +1,5 @@
-//! A broker with a store: what outlives it. A broker is dropped without a shutdown here, which ends it as abruptly for its
-//! clients as a kill; that acknowledged changes are on disk by then is what the second broker shows.
+//! A broker with a store: what outlives it. It is shut down and started again here; `tests/conformance/kill.rs`
+//! kills one in a process of its own.
 
 use super::house::*;
 use crate::client::{Client, ClientConfig, ClientEvent, Version};

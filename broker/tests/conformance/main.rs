@@ -4,6 +4,7 @@
 //! them apart. Statements that bind clients only, or that speak of what a server may choose, have no test here.
 
 mod connect;
+mod kill;
 mod malformed;
 mod publish;
 mod retained;

@@ -3,6 +3,7 @@
 use spalla_broker::hooks::AllowAll;
 use spalla_broker::server::{Broker, BrokerConfig, Limits};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,7 +69,10 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(broker: &Broker) -> Self {
-        let address = broker.addresses().tcp.expect("listens");
+        Self::at(broker.addresses().tcp.expect("listens")).await
+    }
+
+    pub async fn at(address: SocketAddr) -> Self {
         Self { socket: TcpStream::connect(address).await.expect("connects"), early: VecDeque::new(), version: 5 }
     }
 
