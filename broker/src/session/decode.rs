@@ -269,7 +269,7 @@ fn take_properties(properties: &[Property], message: &mut Message) -> Result<Opt
             Property::CorrelationData(data) => message.correlation_data = Some(Bytes::copy_from_slice(data.val())),
             Property::ContentType(text) => message.content_type = Some(text.val().to_owned()),
             Property::UserProperty(pair) => message.user_properties.push((pair.key().to_owned(), pair.val().to_owned())),
-            Property::PayloadFormatIndicator(format) => message.is_text = format.val() as u8 == 1,
+            Property::PayloadFormatIndicator(format) => message.is_text = format.val() == 1,
             Property::SubscriptionIdentifier(_) => {
                 return Err(DecodeError::Close(Close::Protocol("a client may not send a subscription identifier")));
             }
