@@ -11,7 +11,7 @@ use crate::version::Version;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder, PacketData, RawPacket};
-use mqtt_protocol_core::mqtt::packet::{self as core, Property, RetainHandling, SubEntry, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::packet::{self as core, Property, RetainHandling, SubEntry, SubOpts, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -100,6 +100,11 @@ impl Decoder {
             (7, Version::V5) => ack(AckKind::Complete, whole(raw, v5_0::Pubcomp::parse)?.packet_id(), false),
             (8, Version::V4) => {
                 let packet = whole(raw, v3_1_1::Subscribe::parse)?;
+                // The library reads v5's options into bits that v3.1.1 reserves.
+                let reserved = |options: &SubOpts| options.nl() || options.rap() || options.rh() != RetainHandling::SendRetained;
+                if packet.entries().iter().any(|entry| reserved(entry.sub_opts())) {
+                    return Err(MALFORMED);
+                }
                 Incoming::Subscribe { packet_id: packet.packet_id(), filters: filters(packet.entries(), None) }
             }
             (8, Version::V5) => {
@@ -264,7 +269,7 @@ fn take_properties(properties: &[Property], message: &mut Message) -> Result<Opt
             Property::CorrelationData(data) => message.correlation_data = Some(Bytes::copy_from_slice(data.val())),
             Property::ContentType(text) => message.content_type = Some(text.val().to_owned()),
             Property::UserProperty(pair) => message.user_properties.push((pair.key().to_owned(), pair.val().to_owned())),
-            Property::PayloadFormatIndicator(format) => message.is_text = format.val() as u8 == 1,
+            Property::PayloadFormatIndicator(format) => message.is_text = format.val() == 1,
             Property::SubscriptionIdentifier(_) => {
                 return Err(DecodeError::Close(Close::Protocol("a client may not send a subscription identifier")));
             }

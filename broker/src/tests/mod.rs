@@ -5,5 +5,8 @@ mod clients;
 mod delivery;
 mod house;
 mod sessions;
+mod steady;
+mod stored;
 mod taking;
 mod tls;
+mod websocket;

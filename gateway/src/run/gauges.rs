@@ -22,6 +22,7 @@ impl Gauges for Rooms {
             ("mqtt_sent_total", broker.sent),
             ("mqtt_refused_total", broker.refused.values().sum()),
             ("mqtt_dropped_total", broker.dropped.values().sum()),
+            ("mqtt_router_restarts_total", broker.router_restarts),
         ];
         out.extend(self.ingress.counters().named());
         if let Some(uplink) = &self.uplink {

@@ -89,8 +89,10 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         credential_key: signing_key.verifying_key(),
     };
     let ingress = Ingress::new(ingress_options, vec![group.clone()], telemetry.clone(), acks.clone());
-    let broker_config = BrokerConfig { tcp: Some(config.devices.listen), ..BrokerConfig::default() };
-    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await.context("devices.listen")?);
+    // Sessions, what waits for them and retained messages outlive a restart; device commands never do.
+    let store = Some(config.data.join("broker.db"));
+    let broker_config = BrokerConfig { tcp: Some(config.devices.listen), store, ..BrokerConfig::default() };
+    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await.context("the broker for devices (devices.listen)")?);
     let executor_options = ExecutorOptions {
         node: config.node,
         boot: mesh.boot(),
