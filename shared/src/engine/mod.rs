@@ -17,6 +17,7 @@ pub mod effect_end;
 #[cfg(test)]
 mod fixture;
 pub mod function;
+mod index;
 pub mod instance;
 pub mod interest;
 mod interpreter;

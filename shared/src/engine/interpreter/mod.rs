@@ -43,8 +43,8 @@ pub const CONTEXT_SIZE_MAX: usize = 256 * 1024;
 pub const VALUE_SIZE_MAX: usize = 256 * 1024;
 /// Size of arguments, requests and event data.
 pub const PAYLOAD_SIZE_MAX: usize = 64 * 1024;
-/// Running instances of one group.
-pub const INSTANCES_MAX: usize = 50_000;
+/// Running instances of one group: what they take in memory stays below a gibibyte.
+pub const INSTANCES_MAX: usize = 200_000;
 
 pub(super) struct Interpreter<'a, 's> {
     pub context: &'a mut Context<'s>,
