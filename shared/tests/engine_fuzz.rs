@@ -10,7 +10,7 @@ use spalla_shared::id::{GroupId, derived_u64};
 use std::path::Path;
 
 /// Some seconds in a debug build.
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 60;
 
 fn rounds() -> u64 {
     std::env::var("FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)

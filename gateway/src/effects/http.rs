@@ -153,7 +153,8 @@ impl Call {
         let mut next = Self { method: self.method.clone(), url, headers: self.headers.clone(), body: self.body.clone() };
         if next.url.origin() != self.url.origin() {
             let neutral = |name: &HeaderName| [ACCEPT, CONTENT_TYPE, IDEMPOTENCY_KEY].contains(name);
-            next.headers = self.headers.iter().filter(|(name, _)| neutral(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+            next.headers =
+                self.headers.iter().filter(|(name, _)| neutral(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
         }
         // What browsers do, and what senders of these statuses expect: the answer is fetched.
         if changes && self.method != Method::HEAD && (status.as_u16() == 303 || self.method == Method::POST) {

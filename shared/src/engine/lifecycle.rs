@@ -120,7 +120,14 @@ fn describe(instance: &Instance) -> Vec<(&'static str, Value)> {
     data
 }
 
-fn workflow_event(interpreter: &mut Interpreter, flow: &FlowKey, id: &InstanceId, word: &str, data: Vec<(&'static str, Value)>, trouble: bool) {
+fn workflow_event(
+    interpreter: &mut Interpreter,
+    flow: &FlowKey,
+    id: &InstanceId,
+    word: &str,
+    data: Vec<(&'static str, Value)>,
+    trouble: bool,
+) {
     let at = format!("{word}At");
     let when = (&*at, Value::from(interpreter.context.now.to_rfc3339()));
     let data: Vec<(&str, Value)> = data.into_iter().chain([when]).collect();

@@ -80,7 +80,8 @@ pub fn run(data: &[u8]) {
     }
     assert_eq!(state.digest(), replica.digest(), "a restored replica went another way");
     while let Some(instance) = state.instances.keys().next().cloned() {
-        let cancel = Command::Operator { instance: instance.clone(), action: OperatorAction::Cancel { reason: "end".into() }, by: Actor::system() };
+        let cancel =
+            Command::Operator { instance: instance.clone(), action: OperatorAction::Cancel { reason: "end".into() }, by: Actor::system() };
         let entry = Entry { index: state.applied + 1, at: Timestamp(at), command: cancel };
         apply(&mut state, &entry).reply.expect("a running instance can be cancelled");
         assert!(!state.instances.contains_key(&instance));
@@ -132,7 +133,8 @@ fn value(first: u8, second: u8) -> Value {
 }
 
 fn command(state: &State, what: u8, first: u8, second: u8) -> Option<Command> {
-    let effect = || picked(state.effects.keys().copied(), first).unwrap_or(EffectId { index: u64::from(first), ordinal: u32::from(second) });
+    let effect =
+        || picked(state.effects.keys().copied(), first).unwrap_or(EffectId { index: u64::from(first), ordinal: u32::from(second) });
     let instance = || picked(state.instances.keys().cloned(), first).unwrap_or_else(|| InstanceId::from("none"));
     let (node, by) = (NodeId(u64::from(second % 3)), Actor::from("user:anna"));
     let key = |text: String| -> std::sync::Arc<str> { text.into() };
@@ -173,7 +175,12 @@ fn command(state: &State, what: u8, first: u8, second: u8) -> Option<Command> {
                 2 => WorkItemAction::Choose { choice: "maybe".into(), comment: None },
                 _ => WorkItemAction::Choose { choice: "yes".into(), comment: Some("c".into()) },
             };
-            Command::WorkItem { id, action, by: if second & 8 == 0 { by } else { "user:ben".into() }, key: key(format!("{first}-{second}")) }
+            Command::WorkItem {
+                id,
+                action,
+                by: if second & 8 == 0 { by } else { "user:ben".into() },
+                key: key(format!("{first}-{second}")),
+            }
         }
         36..=47 => {
             let action = match what & 0x3F {

@@ -103,8 +103,12 @@ async fn credentials_stay_with_their_host_when_a_redirect_leads_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("erp"), r#"{"token": "s3cret"}"#).unwrap();
     let (elsewhere, mut at_elsewhere) = serve(vec![OK, OK]).await;
-    let (address, mut at_home) =
-        serve(vec![leaked("/moved", "", "307 Temporary Redirect"), leaked("/there", &elsewhere, "307 Temporary Redirect"), leaked("/there", &elsewhere, "303 See Other")]).await;
+    let (address, mut at_home) = serve(vec![
+        leaked("/moved", "", "307 Temporary Redirect"),
+        leaked("/there", &elsewhere, "307 Temporary Redirect"),
+        leaked("/there", &elsewhere, "303 See Other"),
+    ])
+    .await;
     let group = LocalGroup::new(1, &[]);
     let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
     let request = |redirect| HttpRequest { redirect, ..http("post", format!("{address}/orders"), HttpOutput::Content) };
@@ -148,7 +152,12 @@ async fn a_redirect_without_leave_and_one_without_end_are_what_the_specification
 #[tokio::test]
 async fn refusals_have_the_types_of_the_specification() {
     let reply = |status: &str| -> &'static str { format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").leak() };
-    let cases = [("401 Unauthorized", "authentication"), ("403 Forbidden", "authorization"), ("404 Not Found", "communication"), ("500 No", "communication")];
+    let cases = [
+        ("401 Unauthorized", "authentication"),
+        ("403 Forbidden", "authorization"),
+        ("404 Not Found", "communication"),
+        ("500 No", "communication"),
+    ];
     let (address, _requests) = serve(cases.map(|(status, _)| reply(status)).into()).await;
     let group = LocalGroup::new(1, &[]);
     let _gateway = Gateway::start(&group, 1);

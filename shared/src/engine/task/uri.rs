@@ -26,7 +26,8 @@ pub fn expand(template: &str, input: &Value) -> Result<String, Problem> {
         }
     }
     let fields = Fields(input);
-    let expanded = parsed.expand::<UriSpec, _>(&fields).map_err(|_| bad(format!("`{shown}` wants the first letters of what is no text")))?;
+    let expanded =
+        parsed.expand::<UriSpec, _>(&fields).map_err(|_| bad(format!("`{shown}` wants the first letters of what is no text")))?;
     let mut uri = Bounded(String::new());
     write!(uri, "{expanded}").map_err(|_| bad(too_long()))?;
     Ok(uri.0)

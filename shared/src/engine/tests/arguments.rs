@@ -85,10 +85,7 @@ do:
     let seen = json(&bench.completed(&id));
     assert_eq!(seen.get("now"), Some(&Value::Null));
     let context = seen.get("context").unwrap().to_json();
-    assert_eq!(
-        context,
-        r#"{"before":{"parameter":"secret:erp","scheme":"Bearer"},"by":{"parameter":"ada","scheme":"Basic"}}"#
-    );
+    assert_eq!(context, r#"{"before":{"parameter":"secret:erp","scheme":"Bearer"},"by":{"parameter":"ada","scheme":"Basic"}}"#);
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn a_flow_hears_every_step_of_another_and_the_trace_has_them() {
     ];
     assert_eq!(heard, expected);
     let trace = bench.trace(&id);
-    for word in ["first completed", "skipped skipped", "ask faulted", "attempt retrying", "ask suspended", "ask resumed", "sleeps cancelled"] {
+    for word in
+        ["first completed", "skipped skipped", "ask faulted", "attempt retrying", "ask suspended", "ask resumed", "sleeps cancelled"]
+    {
         assert!(trace.iter().any(|line| line == word), "{word}: {trace:?}");
     }
 }
@@ -97,7 +99,8 @@ fn the_cloud_hears_of_instances_and_of_what_stands_still_only() {
     assert!(told.is_empty(), "{told:?}");
     let mut bench = Bench::flow("do:\n  - bad: { set: { a: '${ 1 + {} }' } }\n");
     bench.start("{}");
-    let told: Vec<_> = bench.state.outbox.items.iter().filter(|item| &*item.event.kind == "io.serverlessworkflow.task.faulted.v1").collect();
+    let told: Vec<_> =
+        bench.state.outbox.items.iter().filter(|item| &*item.event.kind == "io.serverlessworkflow.task.faulted.v1").collect();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].event.data.get("task").and_then(Value::as_str), Some("/do/0/bad"));
 }

@@ -20,10 +20,20 @@ fn incident(fields: &str) -> Problem {
 #[test]
 fn each_failure_has_its_type_its_place_and_a_readable_detail() {
     let cases = [
-        ("do:\n  - bad: { set: { a: '${ .n + .list }' } }\n", "expression", "/do/0/bad", "`.n + .list`, given an object with list, n, name"),
+        (
+            "do:\n  - bad: { set: { a: '${ .n + .list }' } }\n",
+            "expression",
+            "/do/0/bad",
+            "`.n + .list`, given an object with list, n, name",
+        ),
         ("do:\n  - bad: { set: { a: 1 }, if: '${ .name.first == 1 }' }\n", "expression", "/do/0/bad", "given an object with list, n, name"),
         ("do:\n  - bad: { set: { a: 1 }, output: { as: '${ .a | keys }' } }\n", "expression", "/do/0/bad", "given an object with a"),
-        ("do:\n  - bad: { for: { in: '${ .n }' }, do: [ { x: { set: { a: 1 } } } ] }\n", "expression", "/do/0/bad", "`for.in` gave a number"),
+        (
+            "do:\n  - bad: { for: { in: '${ .n }' }, do: [ { x: { set: { a: 1 } } } ] }\n",
+            "expression",
+            "/do/0/bad",
+            "`for.in` gave a number",
+        ),
         ("do:\n  - bad: { wait: '${ .name }' }\n", "expression", "/do/0/bad", "is not an ISO 8601 duration"),
         ("do:\n  - bad: { set: { a: '${ [limit(200000; repeat_(1))] }' } }\n", "expression", "/do/0/bad", "out of budget"),
         (
@@ -85,7 +95,8 @@ fn the_flows_own_failures_point_to_the_flow() {
     bench.start("{}");
     let problem = fault(&bench).unwrap();
     assert!(problem.contains(r#""instance":"/output""#) && problem.contains("validation"), "{problem}");
-    let refused = Bench::flow("input: { schema: { document: { type: array } } }\ndo:\n  - one: { set: { a: 1 } }\n").try_start("flow", "{}");
+    let refused =
+        Bench::flow("input: { schema: { document: { type: array } } }\ndo:\n  - one: { set: { a: 1 } }\n").try_start("flow", "{}");
     assert_eq!(&*refused.reply.unwrap_err().code, "invalid");
 }
 

@@ -16,7 +16,12 @@ do:
 }
 
 fn parent(version: &str, rest: &str) -> String {
-    named("flow", &format!("do:\n  - child: {{ run: {{ workflow: {{ namespace: test, name: child, version: '{version}', input: {{ n: '${{ .n }}' }} }} {rest} }} }}\n"))
+    named(
+        "flow",
+        &format!(
+            "do:\n  - child: {{ run: {{ workflow: {{ namespace: test, name: child, version: '{version}', input: {{ n: '${{ .n }}' }} }} {rest} }} }}\n"
+        ),
+    )
 }
 
 #[test]
@@ -62,7 +67,8 @@ fn what_ends_the_parent_ends_an_awaited_child_only() {
 #[test]
 fn a_child_that_cannot_start_is_an_error_of_its_own_type() {
     let standard = |name: &str| format!("https://serverlessworkflow.io/spec/1.0.0/errors/{name}");
-    let unfit = named("flow", "do:\n  - child: { run: { workflow: { namespace: test, name: child, version: '1.0.0', input: { m: 1 } } } }\n");
+    let unfit =
+        named("flow", "do:\n  - child: { run: { workflow: { namespace: test, name: child, version: '1.0.0', input: { m: 1 } } } }\n");
     for (flow, kind) in [(unfit, standard("validation")), (parent("3.0.0", ""), standard("configuration"))] {
         let mut bench = Bench::new(&[&child("1.0.0", 1), &flow]);
         let id = bench.start(r#"{"n": 4}"#);
@@ -97,7 +103,9 @@ fn a_childs_fault_and_cancel_reach_the_parent() {
 
 #[test]
 fn schedules_on_one_and_any_start_once_per_event_with_its_envelope() {
-    let on = |name: &str, on: &str| named(name, &format!("schedule: {{ on: {on} }}\ndo:\n  - got: {{ set: '${{ [ $workflow.input[] | .type, .data ] }}' }}\n"));
+    let on = |name: &str, on: &str| {
+        named(name, &format!("schedule: {{ on: {on} }}\ndo:\n  - got: {{ set: '${{ [ $workflow.input[] | .type, .data ] }}' }}\n"))
+    };
     let one = on("one", "{ one: { with: { type: a, data: '${ . > 1 }' } } }");
     let any = on("any", "{ any: [ { with: { type: a } }, { with: { type: b } } ] }");
     let mut bench = Bench::new(&[&one, &any]);

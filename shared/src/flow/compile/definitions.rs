@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 const KINDS: [&str; 5] = ["authentications", "errors", "functions", "retries", "timeouts"];
 /// `composite` is the specification's word for `do` and `fork` together.
-const EXTENDABLE: [&str; 14] = ["all", "call", "composite", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
+const EXTENDABLE: [&str; 14] =
+    ["all", "call", "composite", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"];
 
 #[derive(Default)]
 pub(super) struct Definitions {
