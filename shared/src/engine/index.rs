@@ -7,12 +7,15 @@ use crate::id::{EffectId, InstanceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// (namespace, name, key): a flow's versions share it.
+type Singleton = (Arc<str>, Arc<str>, Arc<str>);
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
     /// Open effects by the instance that waits for them.
     owned: BTreeSet<(InstanceId, EffectId)>,
-    /// Running instances of flows with a `spalla/singleton`: (namespace, name, key).
-    singletons: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), InstanceId>,
+    /// Running instances of flows with a `spalla/singleton`.
+    singletons: BTreeMap<Singleton, InstanceId>,
 }
 
 impl Index {
@@ -59,6 +62,6 @@ impl Index {
     }
 }
 
-fn name(flow: &FlowKey, key: &Arc<str>) -> (Arc<str>, Arc<str>, Arc<str>) {
+fn name(flow: &FlowKey, key: &Arc<str>) -> Singleton {
     (flow.namespace.clone(), flow.name.clone(), key.clone())
 }
