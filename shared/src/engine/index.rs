@@ -1,7 +1,9 @@
 //! Ways into the state that save a walk over all of it. Derived from it, never stored: `State::rebuild_plans` builds them again.
 
-use super::effect::{Effect, Owner};
+use super::effect::Owner;
 use super::instance::Instance;
+use super::state::State;
+use super::waiting::Waiting;
 use crate::flow::plan::FlowKey;
 use crate::id::{EffectId, InstanceId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +18,15 @@ pub struct Index {
     owned: BTreeSet<(InstanceId, EffectId)>,
     /// Running instances of flows with a `spalla/singleton`.
     singletons: BTreeMap<Singleton, InstanceId>,
+    pub waiting: Waiting,
 }
 
 impl Index {
-    pub fn of<'a>(effects: impl Iterator<Item = &'a Effect>, instances: impl Iterator<Item = &'a Arc<Instance>>) -> Self {
-        let mut index = Self::default();
-        effects.for_each(|effect| index.own(effect.id, &effect.owner));
-        instances.for_each(|instance| index.run(instance));
+    pub fn of(state: &State) -> Self {
+        let waiting = Waiting::of(state.instances.values(), &state.plans);
+        let mut index = Self { waiting, ..Self::default() };
+        state.effects.values().for_each(|effect| index.own(effect.id, &effect.owner));
+        state.instances.values().for_each(|instance| index.run(instance));
         index
     }
 

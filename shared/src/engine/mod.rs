@@ -37,6 +37,7 @@ mod task;
 mod tests;
 pub mod timer;
 pub mod version;
+mod waiting;
 pub mod whereabouts;
 pub mod work_item;
 

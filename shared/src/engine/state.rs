@@ -235,7 +235,7 @@ impl State {
             plans.insert(key.clone(), Arc::new(plan));
         }
         self.plans = plans;
-        self.index = Index::of(self.effects.values(), self.instances.values());
+        self.index = Index::of(self);
         super::schedule::refresh_interests(self);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Errors on their way to who catches them, and everything that is left behind on the way.
 
-use super::{Cursor, Interpreter, Step};
+use super::{Cursor, Interpreter, Step, task_of};
 use crate::engine::effect::Owner;
 use crate::engine::function;
 use crate::engine::instance::{Frame, Guard, GuardKind, Next, TaskFrame, Wait, Work};
@@ -9,6 +9,7 @@ use crate::engine::problem::Problem;
 use crate::engine::record::InstanceStatus;
 use crate::engine::retry;
 use crate::engine::state::{Timer, TimerWhat};
+use crate::flow::plan::TaskKind;
 use crate::id::{Actor, InstanceId};
 use crate::value::Value;
 
@@ -175,7 +176,12 @@ impl Interpreter<'_, '_> {
                 self.drop_timeout(&cursor.id, guard);
             }
             match &frame.work {
-                Work::Listen(listening) => self.unsubscribe(&cursor.id, cursor.number, listening),
+                Work::Listen(listening) => {
+                    let plan = cursor.plan.clone();
+                    if let Some(TaskKind::Listen(listen)) = task_of(&plan, frame.task).map(|task| &task.kind) {
+                        self.unsubscribe(&cursor.id, cursor.number, listen, listening);
+                    }
+                }
                 Work::Fork(_) => self.cancel_branches(&cursor.id, cursor.number),
                 _ => {}
             }

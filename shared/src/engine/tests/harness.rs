@@ -66,7 +66,7 @@ impl Bench {
             assert_eq!(applied.effects, other.effects);
             assert_eq!(applied.records, other.records);
             assert_eq!(codec::encode(&self.state), codec::encode(&replica), "a restored replica went another way");
-            assert_eq!(self.state.index, Index::of(self.state.effects.values(), self.state.instances.values()), "the index went astray");
+            assert_eq!(self.state.index, Index::of(&self.state), "the index went astray");
         }
         self.records.extend(applied.records.iter().map(|record| record.body.clone()));
         applied
