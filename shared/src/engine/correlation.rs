@@ -164,7 +164,7 @@ impl Interpreter<'_, '_> {
             return false;
         }
         let listening = (**listening).clone();
-        let mut scope = Cursor { id: id.clone(), number, token: token.clone(), plan: plan.clone() };
+        let mut scope = Cursor { id: id.clone(), number, token: (**token).clone(), plan: plan.clone() };
         scope.token.frames.truncate(place.saturating_add(1));
         // Let go before anything is written, or the write would copy it.
         drop(instance);

@@ -26,12 +26,12 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq)]
 struct Keyed {
     from: Expression,
-    /// By that value as canonical JSON.
-    by_value: BTreeMap<String, BTreeSet<Listener>>,
+    /// That value as canonical JSON, and who waits for it.
+    by_value: BTreeSet<(Box<str>, Listener)>,
 }
 
 /// What an event must give for a listener: an expression and its value; none where it has to be asked.
-type Key = Option<(Expression, String)>;
+type Key = Option<(Expression, Box<str>)>;
 
 impl Waiting {
     pub fn of<'a>(instances: impl Iterator<Item = &'a Arc<Instance>>, plans: &BTreeMap<FlowKey, Arc<Plan>>) -> Self {
@@ -53,26 +53,31 @@ impl Waiting {
 
     pub fn begin(&mut self, listener: &Listener, listen: &Listen, listening: &Listening) {
         for (kind, key) in keys(listen, listening) {
-            let listeners = match key {
-                None => self.open.entry(kind).or_default(),
+            match key {
+                None => _ = self.open.entry(kind).or_default().insert(listener.clone()),
                 Some((from, value)) => {
                     let of_kind = self.keyed.entry(kind).or_default();
-                    let keyed = of_kind.entry(from.source().into()).or_insert_with(|| Keyed { from, by_value: BTreeMap::new() });
-                    keyed.by_value.entry(value).or_default()
+                    let keyed = of_kind.entry(from.source().into()).or_insert_with(|| Keyed { from, by_value: BTreeSet::new() });
+                    keyed.by_value.insert((value, listener.clone()));
                 }
-            };
-            listeners.insert(listener.clone());
+            }
         }
     }
 
     pub fn end(&mut self, listener: &Listener, listen: &Listen, listening: &Listening) {
         for (kind, key) in keys(listen, listening) {
             match key {
-                None => take(&mut self.open, &kind, listener),
+                None => {
+                    let Some(listeners) = self.open.get_mut(&kind) else { continue };
+                    listeners.remove(listener);
+                    if listeners.is_empty() {
+                        self.open.remove(&kind);
+                    }
+                }
                 Some((from, value)) => {
                     let Some(of_kind) = self.keyed.get_mut(&kind) else { continue };
                     let Some(keyed) = of_kind.get_mut(from.source()) else { continue };
-                    take(&mut keyed.by_value, &value, listener);
+                    keyed.by_value.remove(&(value, listener.clone()));
                     if keyed.by_value.is_empty() {
                         of_kind.remove(from.source());
                     }
@@ -97,16 +102,10 @@ impl Waiting {
     /// Those for whom `from` has to give `value`.
     pub fn keyed(&self, kind: &str, from: &Expression, value: &Value) -> impl Iterator<Item = &Listener> {
         let keyed = self.keyed.get(kind).and_then(|of_kind| of_kind.get(from.source()));
-        keyed.and_then(|keyed| keyed.by_value.get(&value.to_json())).into_iter().flatten()
-    }
-}
-
-fn take<K: Ord + Clone>(all: &mut BTreeMap<K, BTreeSet<Listener>>, key: &K, listener: &Listener) {
-    if let Some(listeners) = all.get_mut(key) {
-        listeners.remove(listener);
-        if listeners.is_empty() {
-            all.remove(key);
-        }
+        let value: Box<str> = value.to_json().into();
+        let first = (value.clone(), (InstanceId::from(""), 0, 0));
+        let all = keyed.into_iter().flat_map(move |keyed| keyed.by_value.range(first.clone()..));
+        all.take_while(move |(of, _)| *of == value).map(|(_, listener)| listener)
     }
 }
 
@@ -120,7 +119,7 @@ fn keys(listen: &Listen, listening: &Listening) -> Vec<(Arc<str>, Key)> {
         let keys: Vec<Key> = of_kind
             .map(|filter| {
                 let fixed = filter.correlate.iter().find(|one| one.expect.is_some() && one.from.variables().is_empty())?;
-                Some((fixed.from.clone(), listening.keys.get(&fixed.key)?.to_json()))
+                Some((fixed.from.clone(), listening.keys.get(&fixed.key)?.to_json().into()))
             })
             .collect();
         if keys.is_empty() || keys.iter().any(Option::is_none) {

@@ -77,7 +77,7 @@ impl Interpreter<'_, '_> {
             Some(task) => (vec![Frame::List { list: List::Root, index: 0 }], Next::Enter { task, input: input.clone() }),
             None => return Err(Rejection::new("invalid", format!("{} has no task", begin.flow))),
         };
-        instance.tokens.insert(number, Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now });
+        instance.tokens.insert(number, Box::new(Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now }));
         self.context.state.index.run(&instance);
         self.context.state.instances.insert(id.clone(), Arc::new(instance));
         self.flow_timeout(&plan, &id, number, &input).map_err(|problem| {

@@ -82,7 +82,7 @@ impl Interpreter<'_, '_> {
                 token.frames.pop();
             }
             number = token.parent?.token;
-            token = self.instance(&cursor.id)?.tokens.get(&number)?.clone();
+            token = (**self.instance(&cursor.id)?.tokens.get(&number)?).clone();
         }
     }
 
@@ -218,7 +218,7 @@ impl Interpreter<'_, '_> {
     /// Ends the branches below a token, and theirs. The recursion is as deep as forks nest in the document.
     pub(in crate::engine) fn cancel_branches(&mut self, id: &InstanceId, parent: u32) {
         let Some(instance) = self.instance(id) else { return };
-        let of_parent = |(number, token): (&u32, &crate::engine::instance::Token)| {
+        let of_parent = |(number, token): (&u32, &Box<crate::engine::instance::Token>)| {
             token.parent.is_some_and(|branch| branch.token == parent).then_some(*number)
         };
         let numbers: Vec<u32> = instance.tokens.iter().filter_map(of_parent).collect();
