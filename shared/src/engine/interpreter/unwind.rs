@@ -218,10 +218,8 @@ impl Interpreter<'_, '_> {
     /// Ends the branches below a token, and theirs. The recursion is as deep as forks nest in the document.
     pub(in crate::engine) fn cancel_branches(&mut self, id: &InstanceId, parent: u32) {
         let Some(instance) = self.instance(id) else { return };
-        let of_parent = |(number, token): (&u32, &Box<crate::engine::instance::Token>)| {
-            token.parent.is_some_and(|branch| branch.token == parent).then_some(*number)
-        };
-        let numbers: Vec<u32> = instance.tokens.iter().filter_map(of_parent).collect();
+        let below = instance.tokens.iter().filter(|(_, token)| token.parent.is_some_and(|branch| branch.token == parent));
+        let numbers: Vec<u32> = below.map(|(number, _)| *number).collect();
         for number in numbers {
             if let Some(mut cursor) = self.take(id, number) {
                 self.abandon_wait(&cursor);
