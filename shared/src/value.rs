@@ -336,6 +336,7 @@ impl<'de> Visitor<'de> for ValueSeed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn reads_no_deeper_than_the_bound() {
@@ -367,5 +368,38 @@ mod tests {
         assert_eq!(order("-3", "-2.5"), Some(Ordering::Less));
         assert_eq!(order("-2", "-2.5"), Some(Ordering::Greater));
         assert_eq!(order("2", "2.5"), Some(Ordering::Less));
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>().prop_filter_map("finite", Value::number),
+            (-1.0e15..1.0e15f64).prop_filter_map("finite", Value::number),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::array),
+                proptest::collection::btree_map(".{0,6}", inner, 0..6).prop_map(Value::object),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_json_and_the_envelope_come_back_as_they_went(value in any_value(), other in any_value()) {
+            let json = value.to_json();
+            let read = Value::from_json(&json).unwrap();
+            prop_assert_eq!(&read, &value);
+            prop_assert_eq!(read.to_json(), json.clone(), "equal values give equal bytes");
+            let stored = crate::codec::encode(&value);
+            let restored: Value = crate::codec::decode(&stored).unwrap();
+            prop_assert_eq!(&restored, &value);
+            prop_assert_eq!(crate::codec::encode(&restored), stored, "a snapshot of a snapshot is the same snapshot");
+            prop_assert_eq!(value == other, json == other.to_json());
+            prop_assert_eq!(restored.size(), value.size(), "bounds count the same on a restored replica");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::interest::{filters_of, holds, matches_static};
 use super::interpreter::{Budgets, Cursor, Interpreter, static_value};
 use super::state::{EarlyEvent, State};
 use crate::event::{DATA_SIZE_MAX, Event};
-use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, TaskId, TaskKind, Until};
+use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, Listen, TaskId, TaskKind, Until};
 use crate::id::{Actor, InstanceId};
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,9 +68,7 @@ impl Interpreter<'_, '_> {
 
     fn offer_all(&mut self, event: &Event) -> BTreeSet<InstanceId> {
         let attributes = event.to_value();
-        let listeners = &self.context.state.listeners;
-        let waiting: BTreeSet<(InstanceId, u32, u32)> =
-            [&*event.kind, ""].into_iter().filter_map(|kind| listeners.get(kind)).flatten().cloned().collect();
+        let waiting = self.may_take(&event.kind, &attributes);
         let mut verdicts = Verdicts::new();
         let mut taken_by = BTreeSet::new();
         for (id, number, subscription) in waiting {
@@ -79,6 +77,18 @@ impl Interpreter<'_, '_> {
             }
         }
         taken_by
+    }
+
+    /// Who may take an event of this type, in the order in which they are asked. Those who wait for another value are not looked at.
+    fn may_take(&mut self, kind: &str, attributes: &Value) -> BTreeSet<(InstanceId, u32, u32)> {
+        let waiting = &self.context.state.index.waiting;
+        let mut found: BTreeSet<_> = waiting.open(kind).chain(waiting.open("")).cloned().collect();
+        for from in waiting.deciding(kind) {
+            if let Ok(value) = static_value(&mut self.budgets, &from, attributes, &[]) {
+                found.extend(self.context.state.index.waiting.keyed(kind, &from, &value).cloned());
+            }
+        }
+        found
     }
 
     /// Early events for a token that has just begun to listen, in log order.
@@ -154,7 +164,7 @@ impl Interpreter<'_, '_> {
             return false;
         }
         let listening = (**listening).clone();
-        let mut scope = Cursor { id: id.clone(), number, token: token.clone(), plan: plan.clone() };
+        let mut scope = Cursor { id: id.clone(), number, token: (**token).clone(), plan: plan.clone() };
         scope.token.frames.truncate(place.saturating_add(1));
         // Let go before anything is written, or the write would copy it.
         drop(instance);
@@ -227,8 +237,9 @@ impl Interpreter<'_, '_> {
     }
 
     /// Takes a frame's subscription out of the index.
-    pub fn unsubscribe(&mut self, id: &InstanceId, number: u32, listening: &Listening) {
+    pub fn unsubscribe(&mut self, id: &InstanceId, number: u32, listen: &Listen, listening: &Listening) {
         let entry = (id.clone(), number, listening.subscription);
+        self.context.state.index.waiting.end(&entry, listen, listening);
         for kind in &listening.types {
             if let Some(set) = self.context.state.listeners.get_mut(kind) {
                 set.remove(&entry);

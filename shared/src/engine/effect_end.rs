@@ -118,7 +118,9 @@ pub fn withdraw(context: &mut Context, id: EffectId) {
         && let Some((key, recent)) = all.iter_mut().find(|(_, recent)| recent.effect == Some(id))
     {
         if !recent.followers.is_empty() {
+            context.state.index.disown(id, &effect.owner);
             effect.owner = recent.followers.remove(0);
+            context.state.index.own(id, &effect.owner);
             return;
         }
         recent.effect = None;

@@ -25,7 +25,7 @@ use super::pool::{self, Which};
 use super::problem::Problem;
 use super::{effect_end, whereabouts};
 use crate::flow::plan::FlowKey;
-use crate::id::{EffectId, InstanceId};
+use crate::id::InstanceId;
 use crate::time::Timestamp;
 use crate::value::Value;
 use arguments::Arguments;
@@ -80,7 +80,9 @@ pub fn start(context: &mut Context, owner: Owner, call: &CallInfo, function: &st
 /// A unit that it was just given but did not hear of goes back.
 pub fn withdraw(context: &mut Context, owner: &Owner) {
     context.state.desk.group_calls.remove(owner);
-    end_effects(context, |of| of.is_of(owner));
+    if let Some(instance) = owner.instance() {
+        end_effects(context, instance, |of| of.is_of(owner));
+    }
     pool::leave_queues(context, |waiter| waiter.owner == *owner);
     super::work_item::withdraw(context, |of| of == owner);
     let pending = context.wakes.len();
@@ -94,7 +96,7 @@ pub fn withdraw(context: &mut Context, owner: &Owner) {
 pub fn release_instance(context: &mut Context, instance: &InstanceId) {
     let of = |owner: &Owner| owner.instance() == Some(instance);
     context.state.desk.group_calls.retain(|owner, _| !of(owner));
-    end_effects(context, of);
+    end_effects(context, instance, of);
     pool::leave_queues(context, |waiter| of(&waiter.owner));
     super::work_item::withdraw(context, of);
     context.wakes.retain(|(owner, _)| !of(owner));
@@ -102,12 +104,13 @@ pub fn release_instance(context: &mut Context, instance: &InstanceId) {
     access::revoke_of_instance(context, instance);
 }
 
-/// Withdraws the effects that `of` names, and takes those owners off others' effects that they joined.
-fn end_effects(context: &mut Context, of: impl Fn(&Owner) -> bool) {
+/// Withdraws the effects of `instance` that `of` names, and takes those owners off others' effects that they joined.
+fn end_effects(context: &mut Context, instance: &InstanceId, of: impl Fn(&Owner) -> bool) {
     for recent in context.state.desk.recent.values_mut().flat_map(|recent| recent.values_mut()) {
         recent.followers.retain(|owner| !of(owner));
     }
-    let open: Vec<EffectId> = context.state.effects.values().filter(|effect| of(&effect.owner)).map(|effect| effect.id).collect();
+    let mut open = context.state.index.owned_by(instance);
+    open.retain(|effect| context.state.effects.get(effect).is_some_and(|effect| of(&effect.owner)));
     for effect in open {
         effect_end::withdraw(context, effect);
     }

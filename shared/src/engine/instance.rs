@@ -46,7 +46,8 @@ pub struct Instance {
     pub singleton: Option<Arc<str>>,
     /// The flow's timeout.
     pub timeout: Option<Guard>,
-    pub tokens: BTreeMap<u32, Token>,
+    /// Boxed: a map's node has room for eleven, and most instances have one.
+    pub tokens: BTreeMap<u32, Box<Token>>,
     /// Source of numbers for tokens, generations, guards and subscriptions; used once each.
     pub serial: u32,
     /// Timeouts that came due while it was suspended.

@@ -17,6 +17,7 @@ pub mod effect_end;
 #[cfg(test)]
 mod fixture;
 pub mod function;
+mod index;
 pub mod instance;
 pub mod interest;
 mod interpreter;
@@ -38,6 +39,7 @@ mod tests;
 pub mod timer;
 pub mod trace;
 pub mod version;
+mod waiting;
 pub mod whereabouts;
 pub mod work_item;
 

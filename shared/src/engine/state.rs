@@ -6,6 +6,7 @@ use super::access::{Credential, Grant};
 use super::audit::AuditChain;
 use super::desk::Desk;
 use super::effect::{Effect, Owner};
+use super::index::Index;
 use super::instance::Instance;
 use super::interest::Interests;
 use super::outbox::Outbox;
@@ -53,6 +54,8 @@ pub struct State {
     /// What deployed flows listen to, by event type; derived from `plans`, not stored.
     #[serde(skip)]
     pub interests: Arc<Interests>,
+    #[serde(skip)]
+    pub(super) index: Index,
     pub profiles: BTreeMap<Arc<str>, Arc<Profile>>,
     pub devices: BTreeMap<DeviceId, DeviceState>,
     pub areas: BTreeMap<Arc<str>, Area>,
@@ -198,6 +201,7 @@ impl State {
             plans: BTreeMap::new(),
             current: BTreeSet::new(),
             interests: Arc::default(),
+            index: Index::default(),
             profiles: BTreeMap::new(),
             devices: BTreeMap::new(),
             areas: BTreeMap::new(),
@@ -235,6 +239,7 @@ impl State {
             plans.insert(key.clone(), Arc::new(plan));
         }
         self.plans = plans;
+        self.index = Index::of(self);
         super::schedule::refresh_interests(self);
         Ok(())
     }

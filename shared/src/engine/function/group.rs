@@ -48,8 +48,10 @@ fn answer(context: &mut Context, caller: &Owner, member: u32, result: Result<Val
 fn verdict(context: &mut Context, caller: &Owner) -> Option<Result<Value, Problem>> {
     let result = context.state.desk.group_calls.get(caller)?.verdict()?;
     context.state.desk.group_calls.remove(caller);
-    for effect in context.state.effects.values_mut() {
+    for id in caller.instance().map(|instance| context.state.index.owned_by(instance)).unwrap_or_default() {
+        let Some(effect) = context.state.effects.get_mut(&id) else { continue };
         if matches!(effect.owner, Owner::Member { .. }) && effect.owner.is_of(caller) {
+            context.state.index.disown(id, &effect.owner);
             effect.owner = Owner::Nobody;
         }
     }

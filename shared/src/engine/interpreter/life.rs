@@ -45,7 +45,7 @@ impl Interpreter<'_, '_> {
         let business_key = self.key(&plan, plan.business_key.as_ref(), &input, &id).map_err(refuse)?;
         let singleton = self.key(&plan, plan.singleton.as_ref(), &input, &id).map_err(refuse)?;
         if let Some(key) = &singleton
-            && let Some(running) = self.running_singleton(&begin.flow, key)
+            && let Some(running) = self.context.state.index.singleton(&begin.flow, key)
         {
             return Err(Rejection::new("conflict", format!("{} runs already for `{key}` as {running}", begin.flow)));
         }
@@ -77,10 +77,13 @@ impl Interpreter<'_, '_> {
             Some(task) => (vec![Frame::List { list: List::Root, index: 0 }], Next::Enter { task, input: input.clone() }),
             None => return Err(Rejection::new("invalid", format!("{} has no task", begin.flow))),
         };
-        instance.tokens.insert(number, Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now });
+        instance.tokens.insert(number, Box::new(Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now }));
+        self.context.state.index.run(&instance);
         self.context.state.instances.insert(id.clone(), Arc::new(instance));
         self.flow_timeout(&plan, &id, number, &input).map_err(|problem| {
-            self.context.state.instances.remove(&id);
+            if let Some(instance) = self.context.state.instances.remove(&id) {
+                self.context.state.index.end(&instance);
+            }
             refuse(problem)
         })?;
         self.context.state.counters.started += 1;
@@ -149,13 +152,6 @@ impl Interpreter<'_, '_> {
         })
     }
 
-    fn running_singleton(&self, flow: &FlowKey, key: &Arc<str>) -> Option<InstanceId> {
-        let same = |instance: &&Arc<Instance>| {
-            instance.singleton.as_ref() == Some(key) && instance.flow.namespace == flow.namespace && instance.flow.name == flow.name
-        };
-        self.context.state.instances.values().find(same).map(|instance| instance.id.clone())
-    }
-
     fn flow_timeout(&mut self, plan: &Plan, id: &InstanceId, number: u32, input: &Value) -> Result<(), Problem> {
         let Some(timeout) = &plan.timeout else { return Ok(()) };
         let Some(cursor) = self.take(id, number) else { return Ok(()) };
@@ -196,6 +192,7 @@ impl Interpreter<'_, '_> {
         }
         function::release_instance(self.context, id);
         let Some(instance) = self.context.state.instances.remove(id) else { return };
+        self.context.state.index.end(&instance);
         if let Some(guard) = &instance.timeout {
             self.drop_timeout(id, guard);
         }

@@ -43,8 +43,8 @@ pub const CONTEXT_SIZE_MAX: usize = 256 * 1024;
 pub const VALUE_SIZE_MAX: usize = 256 * 1024;
 /// Size of arguments, requests and event data.
 pub const PAYLOAD_SIZE_MAX: usize = 64 * 1024;
-/// Running instances of one group.
-pub const INSTANCES_MAX: usize = 50_000;
+/// Running instances of one group: what they take in memory stays below a gibibyte.
+pub const INSTANCES_MAX: usize = 200_000;
 
 pub(super) struct Interpreter<'a, 's> {
     pub context: &'a mut Context<'s>,
@@ -127,7 +127,7 @@ impl<'a, 's> Interpreter<'a, 's> {
     pub fn resume(&mut self, id: &InstanceId, number: u32, waits: impl Fn(&Token) -> bool, next: Next) -> bool {
         let now = self.context.now;
         // Looked at first: a mutable borrow copies an instance that a snapshot holds.
-        if !self.context.state.instances.get(id).and_then(|instance| instance.tokens.get(&number)).is_some_and(waits) {
+        if !self.context.state.instances.get(id).and_then(|instance| instance.tokens.get(&number)).is_some_and(|token| waits(token)) {
             return false;
         }
         let Some(instance) = self.instance_mut(id) else { return false };
@@ -214,12 +214,12 @@ impl<'a, 's> Interpreter<'a, 's> {
         let instance = self.context.state.instances.get_mut(id)?;
         let plan = self.context.state.plans.get(&instance.flow)?.clone();
         let token = Arc::make_mut(instance).tokens.remove(&number)?;
-        Some(Cursor { id: id.clone(), number, token, plan })
+        Some(Cursor { id: id.clone(), number, token: *token, plan })
     }
 
     pub fn put(&mut self, cursor: Cursor) {
         if let Some(instance) = self.instance_mut(&cursor.id) {
-            instance.tokens.insert(cursor.number, cursor.token);
+            instance.tokens.insert(cursor.number, Box::new(cursor.token));
             instance.refresh_incident();
         }
     }

@@ -1,6 +1,6 @@
 //! Errors on their way to who catches them, and everything that is left behind on the way.
 
-use super::{Cursor, Interpreter, Step};
+use super::{Cursor, Interpreter, Step, task_of};
 use crate::engine::effect::Owner;
 use crate::engine::function;
 use crate::engine::instance::{Frame, Guard, GuardKind, Next, TaskFrame, Wait, Work};
@@ -9,6 +9,7 @@ use crate::engine::problem::Problem;
 use crate::engine::record::InstanceStatus;
 use crate::engine::retry;
 use crate::engine::state::{Timer, TimerWhat};
+use crate::flow::plan::TaskKind;
 use crate::id::{Actor, InstanceId};
 use crate::value::Value;
 
@@ -81,7 +82,7 @@ impl Interpreter<'_, '_> {
                 token.frames.pop();
             }
             number = token.parent?.token;
-            token = self.instance(&cursor.id)?.tokens.get(&number)?.clone();
+            token = (**self.instance(&cursor.id)?.tokens.get(&number)?).clone();
         }
     }
 
@@ -175,7 +176,12 @@ impl Interpreter<'_, '_> {
                 self.drop_timeout(&cursor.id, guard);
             }
             match &frame.work {
-                Work::Listen(listening) => self.unsubscribe(&cursor.id, cursor.number, listening),
+                Work::Listen(listening) => {
+                    let plan = cursor.plan.clone();
+                    if let Some(TaskKind::Listen(listen)) = task_of(&plan, frame.task).map(|task| &task.kind) {
+                        self.unsubscribe(&cursor.id, cursor.number, listen, listening);
+                    }
+                }
                 Work::Fork(_) => self.cancel_branches(&cursor.id, cursor.number),
                 _ => {}
             }
@@ -212,10 +218,8 @@ impl Interpreter<'_, '_> {
     /// Ends the branches below a token, and theirs. The recursion is as deep as forks nest in the document.
     pub(in crate::engine) fn cancel_branches(&mut self, id: &InstanceId, parent: u32) {
         let Some(instance) = self.instance(id) else { return };
-        let of_parent = |(number, token): (&u32, &crate::engine::instance::Token)| {
-            token.parent.is_some_and(|branch| branch.token == parent).then_some(*number)
-        };
-        let numbers: Vec<u32> = instance.tokens.iter().filter_map(of_parent).collect();
+        let below = instance.tokens.iter().filter(|(_, token)| token.parent.is_some_and(|branch| branch.token == parent));
+        let numbers: Vec<u32> = below.map(|(number, _)| *number).collect();
         for number in numbers {
             if let Some(mut cursor) = self.take(id, number) {
                 self.abandon_wait(&cursor);

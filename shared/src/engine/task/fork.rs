@@ -31,7 +31,7 @@ impl Interpreter<'_, '_> {
                 since: now,
             };
             if let Some(instance) = self.instance_mut(&id) {
-                instance.tokens.insert(number, token);
+                instance.tokens.insert(number, Box::new(token));
             }
             self.queue.push_back((id.clone(), number));
         }

@@ -47,6 +47,7 @@ impl Interpreter<'_, '_> {
             keys,
             ..Listening::default()
         };
+        self.context.state.index.waiting.begin(&(cursor.id.clone(), cursor.number, subscription), listen, &listening);
         for kind in &listening.types {
             let entry = (cursor.id.clone(), cursor.number, subscription);
             self.context.state.listeners.entry(kind.clone()).or_default().insert(entry);

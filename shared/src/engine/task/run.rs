@@ -2,7 +2,7 @@
 
 use crate::engine::command::Rejection;
 use crate::engine::instance::{Next, Wait};
-use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, INSTANCES_MAX, Interpreter, Step};
+use crate::engine::interpreter::{Begin, CHILD_DEPTH_MAX, Cursor, Interpreter, Step};
 use crate::engine::problem::Problem;
 use crate::engine::rollout;
 use crate::flow::plan::RunWorkflow;
@@ -10,7 +10,7 @@ use crate::id::{Actor, InstanceId};
 use crate::value::Value;
 
 /// A flow that runs itself over and over fills the mesh up to here, not to the last place: a visitor still gets in.
-const CHILDREN_UP_TO: usize = INSTANCES_MAX / 2;
+const CHILDREN_UP_TO: usize = 25_000;
 
 impl Interpreter<'_, '_> {
     pub(in crate::engine) fn run_workflow(&mut self, mut cursor: Cursor, run: &RunWorkflow, input: Value) -> Step {

@@ -117,7 +117,13 @@ struct Run {
 
 impl Run {
     fn new(story: &'static Story, trouble: Trouble) -> Self {
-        let bench = Bench { state: deployed().clone(), at: Timestamp(START), records: Vec::new(), mirrored: trouble == Trouble::Nothing };
+        let bench = Bench {
+            state: deployed().clone(),
+            at: Timestamp(START),
+            records: Vec::new(),
+            log: Vec::new(),
+            mirrored: trouble == Trouble::Nothing,
+        };
         Self { bench, story, trouble, sent: 0, answered: 0, ignored: Vec::new() }
     }
 

@@ -1,6 +1,7 @@
 use crate::codec;
 use crate::engine::command::{Accepted, Command, Entry, FlowSelector, OperatorAction};
 use crate::engine::effect::Outcome;
+use crate::engine::index::Index;
 use crate::engine::instance::Instance;
 use crate::engine::record::{InstanceStatus, RecordBody};
 use crate::engine::state::Flow;
@@ -18,6 +19,8 @@ pub struct Bench {
     pub state: State,
     pub at: Timestamp,
     pub records: Vec<RecordBody>,
+    /// Everything applied so far.
+    pub log: Vec<Entry>,
     /// Whether each entry is applied on a restored replica as well.
     pub mirrored: bool,
 }
@@ -40,7 +43,7 @@ impl Bench {
             state.flows.insert(plan.key.clone(), flow);
         }
         state.rebuild_plans().unwrap();
-        let mut bench = Self { state, at: Timestamp(START), records: Vec::new(), mirrored: true };
+        let mut bench = Self { state, at: Timestamp(START), records: Vec::new(), log: Vec::new(), mirrored: true };
         bench.apply(Command::Deploy { resources: Vec::new(), by: Actor::system() });
         bench
     }
@@ -52,6 +55,7 @@ impl Bench {
 
     pub fn apply(&mut self, command: Command) -> Applied {
         let entry = Entry { index: self.state.applied + 1, at: self.at, command };
+        self.log.push(entry.clone());
         let replica = self.mirrored.then(|| codec::encode(&self.state));
         let applied = apply(&mut self.state, &entry);
         if let Some(replica) = replica {
@@ -62,6 +66,7 @@ impl Bench {
             assert_eq!(applied.effects, other.effects);
             assert_eq!(applied.records, other.records);
             assert_eq!(codec::encode(&self.state), codec::encode(&replica), "a restored replica went another way");
+            assert_eq!(self.state.index, Index::of(&self.state), "the index went astray");
         }
         self.records.extend(applied.records.iter().map(|record| record.body.clone()));
         applied

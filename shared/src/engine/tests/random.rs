@@ -1,7 +1,10 @@
 //! Whatever comes in whatever order: no panic, equal replicas (the bench sees to it), and nothing left once all is cancelled.
+//! A log means one thing: on replicas that share nothing, on one that was restored in its middle, and written down and read.
 
 use super::harness::{Bench, named};
-use crate::engine::command::{Command, OperatorAction};
+use crate::codec;
+use crate::engine::apply;
+use crate::engine::command::{Command, Entry, OperatorAction};
 use crate::engine::effect::Outcome;
 use crate::engine::problem::Problem;
 use crate::id::InstanceId;
@@ -68,6 +71,37 @@ fn step(bench: &mut Bench, action: u8, pick: usize) {
     }
 }
 
+/// The state as it was before the log, built again from nothing.
+fn founded() -> crate::engine::State {
+    Bench::new(&[&named("flow", TOUR), &named("child", CHILD)]).state
+}
+
+/// What each entry gave, and the state in the end; restored from a snapshot before entry `restored_at`.
+fn replay(log: &[Entry], restored_at: Option<usize>) -> (Vec<String>, String) {
+    let mut state = founded();
+    let mut given = Vec::new();
+    for (place, entry) in log.iter().enumerate() {
+        if restored_at == Some(place) {
+            state = codec::decode(&codec::encode(&state)).unwrap();
+            state.rebuild_plans().unwrap();
+        }
+        // As the log carries it.
+        let entry: Entry = codec::decode(&codec::encode(entry)).unwrap();
+        let applied = apply(&mut state, &entry);
+        given.push(format!("{:?} {:?} {:?}", applied.reply, applied.effects, applied.records));
+    }
+    (given, state.digest())
+}
+
+/// Answers for all open effects in the order that `picks` draws, until nothing waits for one.
+fn answer_all(bench: &mut Bench, picks: &mut impl Iterator<Item = usize>) {
+    for _ in 0..200 {
+        let open: Vec<_> = bench.state.effects.keys().copied().collect();
+        let Some(pick) = picks.next().and_then(|pick| pick.checked_rem(open.len())) else { return };
+        drop(bench.answer(open[pick], Outcome::Done { output: crate::value::Value::empty_object() }));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
@@ -81,5 +115,29 @@ proptest! {
         }
         bench.assert_empty();
         prop_assert_eq!(bench.state.counters.started, bench.state.counters.completed + bench.state.counters.faulted + bench.state.counters.cancelled);
+    }
+
+    /// Completions in any order: equal on two replicas built apart, and on one that was restored anywhere in between.
+    #[test]
+    fn any_interleaving_of_completions_means_one_thing(
+        starts in 1usize..6,
+        picks in proptest::collection::vec((0usize..1000, 0u64..5_000), 1..40),
+        restored in 0usize..60,
+    ) {
+        let mut bench = Bench::new(&[&named("flow", TOUR), &named("child", CHILD)]);
+        bench.mirrored = false;
+        let before = bench.log.len();
+        for _ in 0..starts {
+            bench.start("{}");
+        }
+        for (pick, millis) in picks {
+            answer_all(&mut bench, &mut std::iter::once(pick));
+            bench.pass(millis);
+        }
+        let log = bench.log.split_off(before);
+        let first = replay(&log, None);
+        prop_assert_eq!(&first, &replay(&log, None));
+        prop_assert_eq!(&first, &replay(&log, Some(restored % log.len())));
+        prop_assert_eq!(first.1, bench.state.digest());
     }
 }
