@@ -1,10 +1,10 @@
 //! The command line. Everything but `run`, `init`, `demo` and the offline checks goes through the public API.
 
 mod client;
-mod commands;
-mod failure;
+pub(crate) mod commands;
+pub(crate) mod failure;
 pub mod init;
-mod output;
+pub(crate) mod output;
 
 use client::Connection;
 use std::path::PathBuf;
@@ -99,6 +99,11 @@ enum FlowCommand {
     },
     /// What flows may call; with a name its schemas.
     Functions { name: Option<String> },
+    /// Run one flow here and now, without a mesh: real time, real HTTP; devices and people are stubs, or you.
+    ///
+    /// Exit code 0: completed, 1: faulted or cancelled, 2: the definition is invalid. With --json exactly one object is printed:
+    /// {status, output, error, tasks, events}. Ctrl-C cancels the flow.
+    Run(crate::rehearsal::RunArgs),
 }
 
 #[derive(clap::Subcommand)]

@@ -12,5 +12,6 @@ pub mod plan;
 pub(crate) mod suggest;
 
 pub use check::{Checked, check, check_located};
+pub(crate) use compile::expression_part;
 pub(crate) use diagnostic::join;
 pub use diagnostic::{Diagnostic, Severity};

@@ -24,6 +24,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Init(args) => return init(args, json),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
+        Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
         Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
@@ -92,7 +93,7 @@ fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
 }
 
 /// Reads JSON from an argument: the text itself, or a file behind `@`.
-fn json_argument(name: &str, text: &str) -> Result<Value> {
+pub(crate) fn json_argument(name: &str, text: &str) -> Result<Value> {
     let (text, place) = match text.strip_prefix('@') {
         Some(path) => (std::fs::read_to_string(path).with_context(|| format!("--{name} {path}"))?, path.to_owned()),
         None => (text.to_owned(), format!("--{name}")),

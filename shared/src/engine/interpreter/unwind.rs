@@ -29,7 +29,7 @@ impl Interpreter<'_, '_> {
         let below = cursor.token.frames.len().saturating_sub(1);
         match self.catcher(&cursor, below, &problem) {
             Some(catcher) => self.unwind(cursor, &catcher, &problem, raised),
-            None if raised => {
+            None if raised || cursor.plan.unattended => {
                 let id = cursor.id.clone();
                 self.put(cursor);
                 self.end_instance(&id, InstanceStatus::Faulted, Value::Null, Some(problem));

@@ -61,6 +61,7 @@ impl Compiler {
             tasks: tasks?,
             root,
             extensions,
+            unattended: false,
         })
     }
 
