@@ -104,6 +104,14 @@ enum FlowCommand {
     /// Exit code 0: completed, 1: faulted or cancelled, 2: the definition is invalid. With --json exactly one object is printed:
     /// {status, output, error, tasks, events}. Ctrl-C cancels the flow.
     Run(crate::rehearsal::RunArgs),
+    /// Play scenarios: virtual time, fake devices and people; given, when, expect.
+    ///
+    /// Exit code 0: all hold, 1: an expectation fails, 2: a file is invalid. gateway/docs/scenarios.md has the format.
+    Test(crate::rehearsal::TestArgs),
+    /// Put flows through everything that can go wrong: each effect failing, silent, repeated; a cancel and a failover at each step.
+    ///
+    /// Exit code 0: nothing stays owned, opens twice or gets stuck; 1: something does; 2: a file is invalid.
+    Torture(crate::rehearsal::TortureArgs),
 }
 
 #[derive(clap::Subcommand)]

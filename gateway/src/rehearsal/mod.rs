@@ -7,8 +7,12 @@ mod ask;
 mod files;
 mod live;
 mod run;
+mod test;
+mod torture;
 
 pub use run::{RunArgs, run};
+pub use test::{TestArgs, test};
+pub use torture::{TortureArgs, torture};
 
 /// Expressions may nest as deep as their bound allows: see the engine's own thread.
 const STACK_LEN: usize = 16 * 1024 * 1024;

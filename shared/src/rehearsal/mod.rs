@@ -8,8 +8,12 @@
 
 pub mod answer;
 pub mod asked;
+pub mod building;
+pub mod outside;
 pub mod run;
+pub mod scenario;
 pub mod stub;
+pub mod torture;
 mod template;
 mod world;
 

@@ -56,6 +56,11 @@ impl EventTemplate {
         Self { fields: fields.clone() }
     }
 
+    /// Its type, where it is plain text.
+    pub fn kind(&self) -> Option<Arc<str>> {
+        self.fields.get("type").and_then(Value::as_str).map(Arc::from)
+    }
+
     pub(super) fn read(event: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Self {
         template::check(event, pointer, found);
         Self { fields: event.clone() }

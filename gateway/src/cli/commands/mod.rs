@@ -25,6 +25,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => return crate::demo::run(args),
         Command::Flow(FlowCommand::Check { files }) => return flow::check(&files, json),
         Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
+        Command::Flow(FlowCommand::Test(args)) => return crate::rehearsal::test(args, json),
+        Command::Flow(FlowCommand::Torture(args)) => return crate::rehearsal::torture(args, json),
         Command::Flow(FlowCommand::Functions { name }) => return flow::functions(name.as_deref(), json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
