@@ -176,4 +176,42 @@ mod tests {
         });
         assert_eq!(told.unwrap(), "");
     }
+
+    #[test]
+    fn the_visit_that_the_readme_starts_waits_for_its_document() {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        let visit = include_str!("../../../config/three-buildings/visit.json");
+        let text = format!(
+            "scenario: the readme's visit
+given: {{ resources: [ flows, profiles, three-buildings/devices.yaml, pools.yaml, people.yaml, areas.yaml ] }}
+when:
+  - start: {{ flow: visitor, input: {} }}
+  - event: {{ type: spalla.device.document-read, source: /sites/hq/devices/id-scanner, data: {{ visitId: visit-1, valid: true }} }}
+expect: {{ at: [ askHost ], workItems: [ {{ to: 'user:anna@example.com' }} ] }}
+",
+            visit.replace('\n', " ")
+        );
+        let scenarios = scenario::read(&text).unwrap();
+        let misses = on_deep_stack(move || {
+            let Ok(building) = Buildings::default().of(&config.join("readme.yaml"), &scenarios[0])? else { bail!("a file is invalid") };
+            Ok(scenario::play(&scenarios[0], building).misses)
+        });
+        assert_eq!(misses.unwrap(), []);
+    }
+
+    #[test]
+    fn an_expectation_that_fails_is_told_with_its_line_and_the_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let flow = "document: { dsl: '1.0.3', namespace: test, name: flow, version: '1.0.0' }\ndo: [ { sleep: { wait: P7D } }, { last: { set: { a: 1 } } } ]";
+        std::fs::write(folder.path().join("flow.yaml"), flow).unwrap();
+        let text = "scenario: a week\ngiven: { resources: [ flow.yaml ] }\nwhen:\n  - start: { flow: flow }\n  - expect: { at: [ sleep ] }\n  \
+                    - wait: P7D\nexpect:\n  status: completed\n  output: { a: 2 }\n";
+        let file = folder.path().join("week.yaml");
+        std::fs::write(&file, text).unwrap();
+        let outcomes = play(&[file]).unwrap().unwrap_or_default();
+        let played = &outcomes[0].played;
+        let told: Vec<_> = played.misses.iter().map(|miss| (miss.line, &*miss.what, &*miss.expected, &*miss.found)).collect();
+        assert_eq!(told, [(9, "output", r#"{"a":2}"#, r#"{"a":1}"#)]);
+        assert!(played.trace.iter().any(|line| line.ends_with("/do/1/last completed: {\"a\":1}")), "{:#?}", played.trace);
+    }
 }

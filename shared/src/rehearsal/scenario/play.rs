@@ -27,7 +27,7 @@ pub struct Miss {
 /// What came of a scenario.
 #[derive(Clone, Debug)]
 pub struct Played {
-    /// Empty: all holds. After a step that could not be taken nothing else is tried.
+    /// Empty: all holds. All of the first step that does not; nothing is tried behind it.
     pub misses: Vec<Miss>,
     pub trace: Vec<String>,
     /// Log entries that it took.
@@ -42,18 +42,15 @@ pub fn play(scenario: &Scenario, building: World) -> Played {
         misses.push(Miss { line: scenario.line, what: "given".into(), expected: "a building".into(), found: why });
     } else {
         for step in &scenario.steps {
-            let missed = stage.step(step);
-            let stopped = missed.iter().any(|miss| miss.what == STEP);
-            misses.extend(missed);
-            if stopped {
+            misses = stage.step(step);
+            // The trace ends where something went another way than expected.
+            if !misses.is_empty() {
                 break;
             }
         }
     }
     Played { misses, trace: view::trace(&stage.world.records), entries: stage.world.log.len() }
 }
-
-const STEP: &str = "step";
 
 pub(super) struct Stage {
     pub world: World,
@@ -89,7 +86,7 @@ impl Stage {
         }
         match self.act(&step.action).and_then(|()| self.outside.settle(&mut self.world).map_err(|endless| endless.to_string())) {
             Ok(()) => Vec::new(),
-            Err(found) => vec![Miss { line: step.line, what: STEP.into(), expected: "it can be done".into(), found }],
+            Err(found) => vec![Miss { line: step.line, what: "step".into(), expected: "it can be done".into(), found }],
         }
     }
 
