@@ -169,7 +169,8 @@ mod tests {
             assert!(outcomes.len() >= 20, "only {} scenarios were found", outcomes.len());
             let missed = |outcome: &Outcome| {
                 let misses = outcome.played.misses.iter();
-                let told = misses.map(|miss| format!("  line {}: {}: expected {}, found {}", miss.line, miss.what, miss.expected, miss.found));
+                let told =
+                    misses.map(|miss| format!("  line {}: {}: expected {}, found {}", miss.line, miss.what, miss.expected, miss.found));
                 format!("{}\n{}\n{}", outcome.scenario.title, told.collect::<Vec<_>>().join("\n"), outcome.played.trace.join("\n"))
             };
             Ok(outcomes.iter().filter(|outcome| !outcome.played.misses.is_empty()).map(missed).collect::<Vec<_>>().join("\n\n"))

@@ -41,7 +41,10 @@ enum Says {
 /// What the outside does about a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    After { millis: u64, outcome: Outcome },
+    After {
+        millis: u64,
+        outcome: Outcome,
+    },
     /// It stays silent.
     Never,
 }
@@ -84,7 +87,8 @@ impl Rule {
         .flatten()
         .collect();
         let [says] = says.try_into().ok().or_else(|| {
-            let error = Diagnostic::error("bad-value", pointer, "a rule says exactly one of `answer`, `error`, `unknown` and `never: true`");
+            let error =
+                Diagnostic::error("bad-value", pointer, "a rule says exactly one of `answer`, `error`, `unknown` and `never: true`");
             found.push(error);
             None
         })?;
@@ -117,7 +121,9 @@ impl Rule {
 pub(in crate::rehearsal) fn duration(of: &Value, key: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> u64 {
     let Some(text) = of.get(key).and_then(Value::as_str) else { return 0 };
     parse_duration_ms(text).unwrap_or_else(|| {
-        found.push(Diagnostic::error("bad-value", join(pointer, key), format!("`{text}` is not an ISO 8601 duration")).suggest("write `PT30S`"));
+        found.push(
+            Diagnostic::error("bad-value", join(pointer, key), format!("`{text}` is not an ISO 8601 duration")).suggest("write `PT30S`"),
+        );
         0
     })
 }

@@ -1,7 +1,7 @@
 //! What an open effect asks, in the words of the catalog: the function, its arguments, and the task that asks.
 
-use crate::engine::effect::{Effect, HttpRequest, Owner, Request};
 use crate::engine::State;
+use crate::engine::effect::{Effect, HttpRequest, Owner, Request};
 use crate::flow::plan::{Call, TaskKind};
 use crate::value::Value;
 use std::sync::Arc;

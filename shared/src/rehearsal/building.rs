@@ -1,11 +1,11 @@
 //! A building to rehearse in: resources declared, one gateway per site, devices connected, units taken.
 
 use super::world::World;
+use crate::engine::State;
 use crate::engine::command::Command;
 use crate::engine::deploy::RESOURCES_MAX;
 use crate::engine::effect::{Effect, Owner, Place};
 use crate::engine::pool::Lease;
-use crate::engine::State;
 use crate::id::{Actor, DeviceId, NodeId, SiteId};
 use crate::resource::{Person, Resource};
 use crate::time::Timestamp;

@@ -13,8 +13,8 @@ pub mod outside;
 pub mod run;
 pub mod scenario;
 pub mod stub;
-pub mod torture;
 mod template;
+pub mod torture;
 mod world;
 
 pub use world::{Ended, Endless, World};

@@ -37,7 +37,8 @@ impl Outside {
     pub fn settle(&mut self, world: &mut World) -> Result<(), Endless> {
         for _ in 0..TURNS_MAX {
             world.settle()?;
-            let new = world.state.effects.values().find(|effect| !self.seen.contains(&effect.id) && executor(&world.state, effect).is_some());
+            let new =
+                world.state.effects.values().find(|effect| !self.seen.contains(&effect.id) && executor(&world.state, effect).is_some());
             if let Some(effect) = new.cloned() {
                 self.take(world, &effect);
             } else if !self.deliver(world) {

@@ -260,7 +260,8 @@ do:
 
     #[test]
     fn an_end_deep_inside_completes_what_is_around_it() {
-        let (tasks, _) = ran("do: [ { a: { do: [ { b: { set: { a: 1 }, then: end } }, { c: { set: { a: 1 } } } ] } }, { d: { set: { a: 1 } } } ]");
+        let (tasks, _) =
+            ran("do: [ { a: { do: [ { b: { set: { a: 1 }, then: end } }, { c: { set: { a: 1 } } } ] } }, { d: { set: { a: 1 } } } ]");
         assert_eq!(tasks, ["a completed", "b completed"]);
     }
 }

@@ -83,10 +83,8 @@ impl World {
         let seen = self.outbox_seen;
         let new = self.state.outbox.items.iter().rev().take_while(|item| item.seq > seen);
         let emitted = |event: &Event| !event.kind.starts_with(LIFECYCLE) && own != Some((&event.source, &event.id));
-        let mut emitted: Vec<Event> = new
-            .filter(|item| item.class != OutboxClass::Audit && emitted(&item.event))
-            .map(|item| item.event.clone())
-            .collect();
+        let mut emitted: Vec<Event> =
+            new.filter(|item| item.class != OutboxClass::Audit && emitted(&item.event)).map(|item| item.event.clone()).collect();
         emitted.reverse();
         self.emitted.extend(emitted);
         self.outbox_seen = self.state.outbox.newest_seq;

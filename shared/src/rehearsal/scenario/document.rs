@@ -44,15 +44,29 @@ pub struct Step {
 
 #[derive(Clone, Debug)]
 pub enum Action {
-    Start { flow: Arc<str>, input: Value, name: Arc<str>, refused: Option<Arc<str>> },
+    Start {
+        flow: Arc<str>,
+        input: Value,
+        name: Arc<str>,
+        refused: Option<Arc<str>>,
+    },
     Event(EventTemplate),
     Person(Person),
-    Device { id: DeviceId, is: Arc<str> },
-    Operator { instance: Option<Arc<str>>, action: OperatorAction },
+    Device {
+        id: DeviceId,
+        is: Arc<str>,
+    },
+    Operator {
+        instance: Option<Arc<str>>,
+        action: OperatorAction,
+    },
     /// Milliseconds.
     Wait(u64),
     /// Fields, each with its line.
-    Expect { instance: Option<Arc<str>>, fields: Vec<(Arc<str>, Value, u32)> },
+    Expect {
+        instance: Option<Arc<str>>,
+        fields: Vec<(Arc<str>, Value, u32)>,
+    },
 }
 
 /// A person who acts on the oldest work item that asks them.

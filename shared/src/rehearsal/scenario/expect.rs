@@ -2,10 +2,10 @@
 
 use super::play::{Miss, Stage};
 use super::view::word;
+use crate::engine::State;
 use crate::engine::effect::Owner;
 use crate::engine::instance::Wait;
 use crate::engine::work_item::{WorkItem, WorkItemKind};
-use crate::engine::State;
 use crate::id::InstanceId;
 use crate::rehearsal::asked::Asked;
 use crate::rehearsal::{building, template};
@@ -93,10 +93,9 @@ fn found_error(stage: &Stage, id: Option<&InstanceId>) -> Value {
 /// The found error, where it is not the expected one.
 fn error<'a>(expected: &Value, found: &'a Value) -> Option<&'a Value> {
     let holds = match expected {
-        Value::String(kind) => found
-            .get("type")
-            .and_then(Value::as_str)
-            .is_some_and(|found| found == &**kind || found.rsplit('/').next() == Some(&**kind)),
+        Value::String(kind) => {
+            found.get("type").and_then(Value::as_str).is_some_and(|found| found == &**kind || found.rsplit('/').next() == Some(&**kind))
+        }
         fields => template::fits(fields, found),
     };
     (!holds).then_some(found)

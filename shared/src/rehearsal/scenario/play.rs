@@ -6,10 +6,10 @@ use crate::engine::command::{Accepted, Command, FlowSelector, Reply};
 use crate::engine::record::RecordBody;
 use crate::engine::work_item::WorkItem;
 use crate::id::{Actor, InstanceId, WorkItemId};
+use crate::rehearsal::World;
 use crate::rehearsal::building::{self, is_asked};
 use crate::rehearsal::outside::Outside;
 use crate::rehearsal::template;
-use crate::rehearsal::World;
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,9 +156,7 @@ impl Stage {
             None => true,
         };
         // Who is refused need not be asked.
-        let may = |item: &&WorkItem| {
-            person.refused.is_some() || is_asked(known, &item.to) && item.votes.iter().all(|vote| vote.by != by)
-        };
+        let may = |item: &&WorkItem| person.refused.is_some() || is_asked(known, &item.to) && item.votes.iter().all(|vote| vote.by != by);
         let open = state.work_items.values().filter(may).filter(named).min_by_key(|item| (item.created_at, item.id.clone()));
         open.map(|item| item.id.clone()).ok_or_else(|| {
             let open: Vec<String> = state.work_items.values().map(expect::shown_item).collect();

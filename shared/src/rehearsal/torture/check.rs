@@ -46,7 +46,8 @@ pub fn torture(story: &Story, building: &World, only: Option<Trouble>, mut progr
         None => troubles(&quiet),
     };
     let planned = troubles.len() + 1;
-    let mut report = Report { runs: 0, entries: 0, steps: quiet.steps, effects: quiet.effects, failures: Vec::new(), unheard: BTreeSet::new() };
+    let mut report =
+        Report { runs: 0, entries: 0, steps: quiet.steps, effects: quiet.effects, failures: Vec::new(), unheard: BTreeSet::new() };
     let opened = quiet.opened.clone();
     report.note(Trouble::Nothing, quiet, &opened);
     progress(report.runs, planned);

@@ -61,7 +61,9 @@ fn sample(schema: &Value, depth: u32) -> Value {
             Some("uri") => Value::from("http://127.0.0.1/x"),
             _ => Value::from("x".repeat(usize::try_from(number("minLength").unwrap_or(1).clamp(1, 256)).unwrap_or(1))),
         },
-        "integer" | "number" => Value::Int(number("minimum").or_else(|| number("exclusiveMinimum").map(|low| low.saturating_add(1))).unwrap_or(1)),
+        "integer" | "number" => {
+            Value::Int(number("minimum").or_else(|| number("exclusiveMinimum").map(|low| low.saturating_add(1))).unwrap_or(1))
+        }
         "boolean" => Value::Bool(true),
         _ => Value::Null,
     }
@@ -83,7 +85,10 @@ pub fn names_type(consume: &Consume, kind: &str) -> bool {
         Consume::All(filters) | Consume::Any { filters, .. } => filters,
     };
     filters.iter().any(|filter| {
-        filter.with.iter().any(|(name, expected)| matches!(expected, AttributeMatch::Equal(Value::String(text)) if **name == *"type" && **text == *kind))
+        filter
+            .with
+            .iter()
+            .any(|(name, expected)| matches!(expected, AttributeMatch::Equal(Value::String(text)) if **name == *"type" && **text == *kind))
     })
 }
 
@@ -116,7 +121,9 @@ pub fn for_listeners(state: &State, at: Timestamp, number: u64) -> Vec<Event> {
 fn wanted<'a>(consume: &'a Consume, listening: &Listening) -> Vec<&'a EventFilter> {
     match consume {
         Consume::One(filter) => vec![filter],
-        Consume::All(filters) => filters.iter().zip(&listening.matched).filter(|(_, matched)| !**matched).map(|(filter, _)| filter).collect(),
+        Consume::All(filters) => {
+            filters.iter().zip(&listening.matched).filter(|(_, matched)| !**matched).map(|(filter, _)| filter).collect()
+        }
         Consume::Any { filters, until: Some(Until::Event(until)) } => match &**until {
             Consume::One(filter) => filters.iter().take(1).chain(std::iter::once(filter)).collect(),
             Consume::All(others) | Consume::Any { filters: others, .. } => filters.iter().take(1).chain(others).collect(),
@@ -165,7 +172,13 @@ fn conditions(source: &str) -> Vec<(Vec<Arc<str>>, Value)> {
                 "==" | ">=" | "<=" => literal.clone(),
                 ">" => moved(1)?,
                 "<" => moved(-1)?,
-                _ => if literal == Value::from("x") { Value::from("y") } else { Value::from("x") },
+                _ => {
+                    if literal == Value::from("x") {
+                        Value::from("y")
+                    } else {
+                        Value::from("x")
+                    }
+                }
             };
             return Some((path, value));
         }

@@ -63,15 +63,7 @@ impl<'a> Player<'a> {
     pub fn new(story: &'a Story, building: &World, trouble: Trouble) -> Self {
         let mut world = building.clone();
         (world.log, world.records) = (Vec::new(), Vec::new());
-        let run = Run {
-            world,
-            steps: 0,
-            effects: 0,
-            broken: Vec::new(),
-            opened: Vec::new(),
-            unheard: BTreeSet::new(),
-            sent: 0,
-        };
+        let run = Run { world, steps: 0, effects: 0, broken: Vec::new(), opened: Vec::new(), unheard: BTreeSet::new(), sent: 0 };
         Self {
             story,
             trouble,
@@ -239,7 +231,8 @@ impl<'a> Player<'a> {
     /// Who acts on a work item.
     fn whom(&self, item: &WorkItem) -> Whom {
         let people = self.state().people.values();
-        let mut asked = people.filter(|person| is_asked(person, &item.to)).map(|person| Actor::new(format!("user:{}", person.id))).peekable();
+        let mut asked =
+            people.filter(|person| is_asked(person, &item.to)).map(|person| Actor::new(format!("user:{}", person.id))).peekable();
         if asked.peek().is_none() {
             return Whom::Nobody;
         }
@@ -374,7 +367,8 @@ impl<'a> Player<'a> {
     }
 
     fn cancel(&mut self, id: &InstanceId) {
-        let cancel = Command::Operator { instance: id.clone(), action: OperatorAction::Cancel { reason: "torture".into() }, by: Actor::system() };
+        let cancel =
+            Command::Operator { instance: id.clone(), action: OperatorAction::Cancel { reason: "torture".into() }, by: Actor::system() };
         let _ = self.apply(cancel);
     }
 

@@ -51,7 +51,8 @@ impl Story {
             Some((name, _)) => named(name)?,
             None => {
                 let kind = events.first()?.kind()?;
-                let starts = |plan: &&Arc<Plan>| matches!(&plan.schedule, Some(Schedule::On(consume)) if invent::names_type(consume, &kind));
+                let starts =
+                    |plan: &&Arc<Plan>| matches!(&plan.schedule, Some(Schedule::On(consume)) if invent::names_type(consume, &kind));
                 world.state.plans.values().find(starts)?.key.clone()
             }
         };

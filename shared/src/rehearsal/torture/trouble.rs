@@ -42,7 +42,11 @@ impl FromStr for Trouble {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no trouble: nothing, twice, failover, or fails, unknown, silent, cancel, suspend with a number (`fails:3`)");
+        let wrong = || {
+            format!(
+                "`{text}` is no trouble: nothing, twice, failover, or fails, unknown, silent, cancel, suspend with a number (`fails:3`)"
+            )
+        };
         let (name, at) = text.split_once(':').map_or((text, None), |(name, at)| (name, Some(at)));
         let at = at.map(str::parse::<usize>).transpose().map_err(|_| wrong())?;
         match (name, at) {
