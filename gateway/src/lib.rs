@@ -23,4 +23,5 @@ pub mod uplink;
 pub mod api;
 pub mod cli;
 pub mod demo;
+pub mod rehearsal;
 pub mod run;

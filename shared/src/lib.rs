@@ -9,6 +9,7 @@ pub mod event;
 pub mod expression;
 pub mod flow;
 pub mod id;
+pub mod rehearsal;
 pub mod resource;
 pub mod schema;
 pub mod summary;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use read::told;
 pub use read::{ResourceFile, read, read_with_warnings};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! The command line. Everything but `run`, `init`, `demo` and the offline checks goes through the public API.
 
 mod client;
-mod commands;
-mod failure;
+pub(crate) mod commands;
+pub(crate) mod failure;
 pub mod init;
-mod output;
+pub(crate) mod output;
 
 use client::Connection;
 use std::path::PathBuf;
@@ -128,6 +128,19 @@ enum FlowCommand {
         #[arg(value_name = "FLOW")]
         flow: String,
     },
+    /// Run one flow here and now, without a mesh: real time, real HTTP; devices and people are stubs, or you.
+    ///
+    /// Exit code 0: completed, 1: faulted or cancelled, 2: the definition is invalid. With --json exactly one object is printed:
+    /// {status, output, error, tasks, events}. Ctrl-C cancels the flow.
+    Run(crate::rehearsal::RunArgs),
+    /// Play scenarios: virtual time, fake devices and people; given, when, expect.
+    ///
+    /// Exit code 0: all hold, 1: an expectation fails, 2: a file is invalid. gateway/docs/scenarios.md has the format.
+    Test(crate::rehearsal::TestArgs),
+    /// Put flows through everything that can go wrong: each effect failing, silent, repeated; a cancel and a failover at each step.
+    ///
+    /// Exit code 0: nothing stays owned, opens twice or gets stuck; 1: something does; 2: a file is invalid.
+    Torture(crate::rehearsal::TortureArgs),
 }
 
 #[derive(clap::Subcommand)]

@@ -110,6 +110,9 @@ impl Executors {
                 Some(workbooks) => workbooks.find(workbook, sheet.as_deref(), conditions).await,
                 None => no_workbooks(),
             },
+            Request::Function { function, .. } => {
+                failed(Problem::standard("configuration", 500, format!("`{function}` was asked for by a rehearsal; no gateway answers it")))
+            }
         })
     }
 

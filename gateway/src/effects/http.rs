@@ -52,7 +52,7 @@ impl HttpClient {
         client.as_ref().map_err(|error| Problem::standard("configuration", 500, format!("this gateway cannot make HTTP calls: {error}")))
     }
 
-    pub(super) async fn run(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Outcome {
+    pub(crate) async fn run(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Outcome {
         match self.call(request, key, secrets, until).await {
             Ok(output) => Outcome::Done { output },
             Err(problem) => failed(problem),

@@ -110,6 +110,11 @@ pub enum Request {
         sheet: Option<Arc<str>>,
         conditions: Value,
     },
+    /// A catalog function as it was called, for a rehearsal without devices and people. A deployed flow never asks so.
+    Function {
+        function: Arc<str>,
+        with: Value,
+    },
 }
 
 /// How far a device command must get before it counts as done.

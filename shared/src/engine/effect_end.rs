@@ -216,6 +216,7 @@ fn subject(request: &Request) -> Arc<str> {
         Request::Notify { to, .. } => to.clone(),
         Request::SignCredential { credential, .. } => credential.as_str().into(),
         Request::AppendRow { workbook, .. } | Request::FindRow { workbook, .. } => workbook.clone(),
+        Request::Function { function, .. } => function.clone(),
     }
 }
 

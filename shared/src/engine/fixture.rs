@@ -109,6 +109,7 @@ fn plan(name: &str, life_safety: bool) -> Plan {
         tasks: Vec::new(),
         root: Vec::new(),
         extensions: Vec::new(),
+        unattended: false,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod profile;
 pub(crate) mod suggest;
 
 pub use check::{Checked, check, check_located};
+pub(crate) use compile::expression_part;
 pub(crate) use diagnostic::join;
 pub use diagnostic::{Diagnostic, Severity};
 pub use suggest::nearest;

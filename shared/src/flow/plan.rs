@@ -59,11 +59,25 @@ pub struct Plan {
     /// The top-level `do`.
     pub root: Vec<TaskId>,
     pub extensions: Vec<Extension>,
+    /// No operator is there: an error that nobody catches ends the flow instead of standing as an incident. Only in a rehearsal.
+    pub unattended: bool,
 }
 
 impl Plan {
     pub fn task(&self, id: TaskId) -> &Task {
         &self.tasks[id as usize]
+    }
+
+    /// For a run without a mesh: every catalog function is one that the outside answers ([`Call::Outside`]), and nobody mends an error.
+    pub fn rehearse(&mut self) {
+        self.unattended = true;
+        for task in &mut self.tasks {
+            if let TaskKind::Call(call) = &mut task.kind
+                && let Call::Function { function, with } = call
+            {
+                *call = Call::Outside { function: function.clone(), with: with.clone() };
+            }
+        }
     }
 }
 
@@ -159,6 +173,11 @@ pub enum Call {
     /// A function of the default catalog, e.g. `device.command`.
     Function {
         function: crate::flow::plan::FunctionName,
+        with: Template,
+    },
+    /// A function that whoever plays the outside answers: a rehearsal without devices and people. Never compiled from a document.
+    Outside {
+        function: FunctionName,
         with: Template,
     },
     Http(HttpCall),

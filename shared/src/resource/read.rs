@@ -95,7 +95,8 @@ fn declared(value: &Value) -> Result<Resource, Vec<Diagnostic>> {
     serde_json::from_value(json).map_err(|error| vec![Diagnostic::error("bad-value", "", format!("{kind}: {error}"))])
 }
 
-fn told(kind: &str, violation: schema::Violation) -> Diagnostic {
+/// A violation of the schema of `kind`, as a finding.
+pub(crate) fn told(kind: &str, violation: schema::Violation) -> Diagnostic {
     let (message, hint) = match violation.message.split_once("; ") {
         Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
         None => (violation.message, None),

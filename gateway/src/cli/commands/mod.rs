@@ -38,6 +38,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Flow(FlowCommand::Functions { name }) => return functions::functions(name.as_deref(), json),
         Command::Flow(FlowCommand::Draw(args)) => return draw::draw(&connection, &args),
         Command::Profile(ProfileCommand::Test(args)) => return profile::test(args, json),
+        Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
+        Command::Flow(FlowCommand::Test(args)) => return crate::rehearsal::test(args, json),
+        Command::Flow(FlowCommand::Torture(args)) => return crate::rehearsal::torture(args, json),
         Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
         _ => {}
     }
@@ -100,7 +103,7 @@ fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
 }
 
 /// Reads JSON from an argument: the text itself, or a file behind `@`.
-fn json_argument(name: &str, text: &str) -> Result<Value> {
+pub(crate) fn json_argument(name: &str, text: &str) -> Result<Value> {
     let (text, place) = match text.strip_prefix('@') {
         Some(path) => (std::fs::read_to_string(path).with_context(|| format!("--{name} {path}"))?, path.to_owned()),
         None => (text.to_owned(), format!("--{name}")),

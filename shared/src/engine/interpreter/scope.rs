@@ -151,6 +151,7 @@ impl Interpreter<'_, '_> {
         let Some(task) = task_of(&plan, id) else { return cursor.broken("the plan has no such task") };
         match &task.kind {
             TaskKind::Call(Call::Function { function, with }) => self.call_function(cursor, function, with, &input),
+            TaskKind::Call(Call::Outside { function, with }) => self.call_outside(cursor, function, with, &input),
             TaskKind::Call(Call::Http(call)) => self.call_http(cursor, call, &input),
             TaskKind::Do(_) => self.walk(cursor, List::Do(id), input),
             TaskKind::Emit(template) => self.emit(cursor, template, input),

@@ -34,7 +34,7 @@ impl Interpreter<'_, '_> {
                 self.drop_frames(&mut cursor, below);
                 self.unwind(cursor, &catcher, &problem, raised)
             }
-            None if raised => {
+            None if raised || cursor.plan.unattended => {
                 let id = cursor.id.clone();
                 self.drop_frames(&mut cursor, below);
                 self.leave_frames(&mut cursor, 0, "faulted", &problem.to_value());

@@ -8,6 +8,7 @@ use crate::engine::interpreter::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, Step, li
 use crate::engine::problem::Problem;
 use crate::engine::trace::shown;
 use crate::flow::plan::{Authentication, FunctionName, HttpCall, Template};
+use crate::time::Timestamp;
 use crate::value::Value;
 use std::sync::Arc;
 
@@ -45,6 +46,19 @@ impl Interpreter<'_, '_> {
                 Step::Parked
             }
         }
+    }
+
+    /// A rehearsal: the function is asked for as it stands, and waited for as long as the timeouts around it allow.
+    pub(in crate::engine) fn call_outside(&mut self, mut cursor: Cursor, function: &FunctionName, with: &Template, input: &Value) -> Step {
+        let with = match self.fill_payload(&cursor, with, input) {
+            Ok(with) => with,
+            Err(problem) => return cursor.fail(problem),
+        };
+        let deadline = self.deadline(&cursor).unwrap_or(Timestamp::MAX);
+        let owner = self.owner(&mut cursor);
+        self.context.open_effect(owner, EffectClass::Neutral, deadline, Request::Function { function: function.clone(), with });
+        self.park(cursor, Wait::External("effect".into()));
+        Step::Parked
     }
 
     pub(in crate::engine) fn call_http(&mut self, mut cursor: Cursor, call: &HttpCall, input: &Value) -> Step {

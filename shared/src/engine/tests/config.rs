@@ -271,7 +271,9 @@ fn output_of(request: &Request) -> Value {
         Request::Notify { .. } => r#"{"delivered": true}"#.to_owned(),
         Request::SignCredential { credential, .. } => format!(r#"{{"credentialId": "{credential}", "token": "t"}}"#),
         Request::AppendRow { .. } => r#"{"row": 2}"#.to_owned(),
-        Request::FindRow { .. } | Request::Http(_) => r#"{"number": "4711", "expectedKg": 5000, "known": true}"#.to_owned(),
+        Request::FindRow { .. } | Request::Http(_) | Request::Function { .. } => {
+            r#"{"number": "4711", "expectedKg": 5000, "known": true}"#.to_owned()
+        }
     })
 }
 

@@ -62,6 +62,7 @@ impl Compiler {
             tasks: tasks?,
             root,
             extensions,
+            unattended: false,
         })
     }
 

@@ -11,6 +11,7 @@ mod kinds;
 mod read;
 mod task;
 mod template;
+pub(crate) use template::expression_part;
 mod trying;
 
 use super::diagnostic::{Diagnostic, Findings};
