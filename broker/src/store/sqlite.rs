@@ -47,7 +47,15 @@ struct Waiting {
     batch: Batch,
     /// The number of the group that gathers.
     ticket: Ticket,
+    /// Somebody waits for that group: it is settled even where its changes were taken back.
+    promised: bool,
     closing: bool,
+}
+
+impl Waiting {
+    fn is_idle(&self) -> bool {
+        self.batch.is_empty() && !self.promised
+    }
 }
 
 impl SqliteStore {
@@ -57,7 +65,7 @@ impl SqliteStore {
         let image = load(&mut connection).map_err(|reason| wrong(path, reason))?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            waiting: Mutex::new(Waiting { batch: Batch::default(), ticket: 1, closing: false }),
+            waiting: Mutex::new(Waiting { batch: Batch::default(), ticket: 1, promised: false, closing: false }),
             rung: Condvar::new(),
             settled: watch::Sender::new(0),
             fault: Mutex::new(None),
@@ -83,8 +91,9 @@ impl Store for SqliteStore {
     }
 
     fn ticket(&self) -> Ticket {
-        let waiting = self.shared.waiting.lock();
-        if waiting.batch.is_empty() { waiting.ticket - 1 } else { waiting.ticket }
+        let mut waiting = self.shared.waiting.lock();
+        waiting.promised |= !waiting.batch.is_empty();
+        if waiting.promised { waiting.ticket } else { waiting.ticket - 1 }
     }
 
     fn settled(&self) -> watch::Receiver<Ticket> {
@@ -119,13 +128,14 @@ impl Shared {
         loop {
             let (batch, ticket) = {
                 let mut waiting = self.waiting.lock();
-                while waiting.batch.is_empty() && !waiting.closing {
+                while waiting.is_idle() && !waiting.closing {
                     self.rung.wait(&mut waiting);
                 }
-                if waiting.batch.is_empty() {
+                if waiting.is_idle() {
                     return;
                 }
                 waiting.ticket += 1;
+                waiting.promised = false;
                 (std::mem::take(&mut waiting.batch), waiting.ticket - 1)
             };
             while let Err(error) = write(&mut connection, &batch) {
@@ -304,4 +314,38 @@ fn write_wills(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result
         };
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, Qos};
+    use crate::store::{QueueRow, RowState, settle};
+
+    /// A subscriber that acknowledged before the group was written took the group's only change back, and whoever held a
+    /// ticket for it waited until something else changed: a publisher without its PUBACK.
+    #[tokio::test]
+    async fn a_ticket_is_settled_though_its_change_was_taken_back() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let (store, _) = SqliteStore::open(&folder.path().join("broker.db"), 1 << 20).expect("opens");
+        for order in 1..=200 {
+            store.put(Change::Queue(Box::new(QueueRow {
+                session: 1,
+                order,
+                packet_id: None,
+                state: RowState::Waiting,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                subscription_ids: Arc::new([]),
+                share: None,
+                message: Arc::new(Message::default()),
+            })));
+            let ticket = store.ticket();
+            store.put(Change::Unqueue { session: 1, order });
+            let mut settled = store.settled();
+            let waited = tokio::time::timeout(Duration::from_secs(20), settle(&mut settled, ticket)).await;
+            assert_eq!(waited, Ok(true), "ticket {ticket}");
+        }
+        store.close();
+    }
 }

@@ -141,7 +141,7 @@ async fn an_expired_message_is_not_brought_back() {
     client.subscribe("t", Qos::AtLeastOnce).await.expect("granted");
     client.disconnect().await;
     until(|| house.broker.stats().connections == 0).await;
-    let soon = crate::clock::now().plus(1000);
+    let soon = crate::clock::now().plus(4000);
     let brief = Message { expires_at: Some(soon), ..text("t", "brief", Qos::AtLeastOnce) };
     house.broker.publish(brief.clone()).await.expect("routed");
     house.broker.publish(Message { retain: true, topic: "kept".into(), ..brief }).await.expect("routed");

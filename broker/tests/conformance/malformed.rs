@@ -78,12 +78,15 @@ async fn packets_that_break_the_rules_end_the_connection_with_the_code_of_the_ru
     assert!(broker.health().is_good());
 }
 
+/// Session present and code.
+type ConnackCode = Option<(u8, u8)>;
+
 /// As the first packet of a connection. `None`: the socket is closed without a CONNACK.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connect_that_breaks_the_rules_is_refused_as_its_version_says() {
     let broker = broker().await;
     let will5 = [&[0][..], &s("w"), &s("x")].concat();
-    let rows: Vec<(&str, Vec<u8>, Option<(u8, u8)>)> = vec![
+    let rows: Vec<(&str, Vec<u8>, ConnackCode)> = vec![
         ("v3.1.1 [MQTT-3.1.0-1] PINGREQ first", vec![0xC0, 0], None),
         ("v5 [MQTT-3.1.0-1] PUBLISH first", packet(0x30, &[&s("t"), b"x"]), None),
         ("v3.1.1 [MQTT-3.1.2-1] another protocol name", packet(0x10, &[&s("MQTX"), &[4, 2, 0, 60], &s("x")]), None),

@@ -72,7 +72,7 @@ async fn overlapping_filters_bring_the_highest_qos_and_all_identifiers() {
     wire.subscribe_with("t/+", 1, &[&[0x0B, 0x80, 1]]).await;
     wire.subscribe("t/a", 0).await;
     wire.give(4, "t/a", 5, b"x").await;
-    let mut got = vec![wire.next().await.expect("one"), wire.next().await.expect("two")];
+    let mut got = [wire.next().await.expect("one"), wire.next().await.expect("two")];
     got.sort_by_key(|packet| packet[0]);
     let publish = &got[0];
     assert_eq!(publish[0], 0x32, "v3.1.1 [MQTT-3.3.5-1] and v5 [MQTT-3.3.4-2] the highest QoS: {publish:x?}");

@@ -64,6 +64,12 @@ async fn filters_that_are_none_are_refused_and_the_others_beside_them_kept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wildcards_do_not_take_the_servers_own_topics() {
     let broker = broker().await;
+    let first_round = async {
+        while broker.stats().retained == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), first_round).await.expect("the broker speaks of itself");
     for version in [4, 5] {
         let mut named = Wire::join(&broker, version, "named").await;
         named.subscribe("$SYS/broker/version", 0).await;
