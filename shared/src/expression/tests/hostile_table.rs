@@ -22,7 +22,10 @@ enum End {
 }
 use End::*;
 
+/// Name, source, input, end.
 type Row = (&'static str, String, fn() -> Value, End);
+/// As written down.
+type Written = (&'static str, &'static str, fn() -> Value, End);
 
 fn null() -> Value {
     Value::Null
@@ -123,7 +126,7 @@ fn loops() -> Vec<Row> {
 }
 
 fn values() -> Vec<Row> {
-    let rows: Vec<(&str, &str, fn() -> Value, End)> = vec![
+    let rows: Vec<Written> = vec![
         ("one level too many", "[.]", deep, ValueDepth),
         ("one object too many", "{a: .}", deep_object, ValueDepth),
         ("one level too many, by an update", ".[0] |= [.]", deep, ValueDepth),
@@ -165,7 +168,7 @@ fn values() -> Vec<Row> {
 }
 
 fn patterns() -> Vec<Row> {
-    let rows: [(&str, &str, fn() -> Value, End); 16] = [
+    let rows: [Written; 16] = [
         ("backtracking bait", "test(\"(a*)*c\")", long, Fine),
         ("nested quantifiers", "test(\"((a+)+)+$\")", long, Fine),
         ("many alternatives", "[match(\"(a|b|ab)*?c\"; \"g\")] | length", long, Fine),
@@ -187,7 +190,7 @@ fn patterns() -> Vec<Row> {
 }
 
 fn numbers() -> Vec<Row> {
-    let rows: [(&str, &str, fn() -> Value, End); 18] = [
+    let rows: [Written; 18] = [
         ("the smallest divided by minus one", ".[0] / -1, (.[0] % -1), -.[0], (.[0] | fabs), (.[0] * -1), (.[0] - 1)", ends, Fine),
         ("the largest plus the largest", ".[1] + .[1], .[1] * .[1]", ends, Fine),
         ("beyond all floats", ".[2] * 2", ends, Error),
@@ -211,7 +214,7 @@ fn numbers() -> Vec<Row> {
 }
 
 fn order_paths_and_assignment() -> Vec<Row> {
-    let rows: [(&str, &str, fn() -> Value, End); 26] = [
+    let rows: [Written; 26] = [
         ("sorting what is alike", "sort | length", alike, Steps),
         ("grouping what is alike", "group_by(.[:-1]) | length", alike, Steps),
         ("sorting over and over", "reduce range(1000) as $i (.; sort)", wide, Steps),
