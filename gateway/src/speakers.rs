@@ -23,13 +23,14 @@ pub enum Tongue {
 
 #[derive(Default)]
 pub struct Speakers {
-    profiles: Mutex<BTreeMap<Arc<str>, (Arc<Profile>, Result<Arc<Compiled>, Arc<str>>)>>,
+    profiles: Mutex<BTreeMap<Arc<str>, Compilation>>,
     devices: Mutex<BTreeMap<DeviceId, Known>>,
     /// By bridge: the index of the state that was looked at, and who was behind it.
     behind: Mutex<BTreeMap<DeviceId, (u64, Behind)>>,
 }
 
 pub type Behind = Arc<[Arc<Speaker>]>;
+type Compilation = (Arc<Profile>, Result<Arc<Compiled>, Arc<str>>);
 
 struct Known {
     compiled: Arc<Compiled>,

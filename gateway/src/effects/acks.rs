@@ -168,7 +168,7 @@ mod tests {
         let [mut first, mut second, unlock] =
             [("lock", "k1"), ("lock", "k2"), ("unlock", "k3")].map(|(command, key)| acks.wait(&door, command, &key.into()));
         assert!(!acks.take_last(&door, "lock", AckStatus::Done, Value::Null), "nothing was sent");
-        (first.sent(), second.sent(), unlock.sent());
+        [&first, &second, &unlock].into_iter().for_each(Waiter::sent);
         assert!(acks.take_last(&door, "lock", AckStatus::Done, Value::Null));
         assert_eq!(second.next().await, ack("k2"));
         assert!(!acks.take_last(&DeviceId::new("hq/other"), "lock", AckStatus::Done, Value::Null));

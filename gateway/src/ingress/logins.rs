@@ -80,9 +80,8 @@ impl Ingress {
                 tracing::info!(%device, sessions = cut, "sessions ended: the password was changed or revoked");
             }
             tokio::time::sleep(PACE).await;
-            match tokio::time::timeout(LOOK_AGAIN, applied.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN, applied.changed()).await {
+                return;
             }
         }
     }

@@ -59,7 +59,7 @@ impl Presence {
     /// A late word about a session that was replaced changes nothing: `false`. With a bridge go those behind it.
     pub fn went(&self, device: &DeviceId, session: u64) -> bool {
         let mut here = self.here.lock();
-        if !here.get(device).is_some_and(|held| held.session <= session) {
+        if here.get(device).is_none_or(|held| held.session > session) {
             return false;
         }
         here.remove(device);
