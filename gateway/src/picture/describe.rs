@@ -9,7 +9,7 @@ use spalla_shared::value::Value;
 
 pub fn step(task: &Task) -> Step {
     let (kind, lines) = match &task.kind {
-        TaskKind::Call(Call::Function { function, .. }) => function_lines(task, function),
+        TaskKind::Call(Call::Function { function, .. } | Call::Outside { function, .. }) => function_lines(task, function),
         TaskKind::Call(Call::Http(http)) => (Kind::System, vec![http_line(http)]),
         TaskKind::Wait(duration) => (Kind::Wait, vec![format!("waits {}", words::duration(duration))]),
         TaskKind::Listen(listen) => {
