@@ -111,7 +111,8 @@ impl Gathered {
                 self.begin(task, "cancelled", at);
             }
             "skipped" => {
-                if !self.close(reference, "skipped", at) {
+                let was_open = self.close(reference, "skipped", at);
+                if !was_open {
                     self.begin(task, "skipped", at);
                 }
             }

@@ -175,13 +175,13 @@ impl Stage {
 
     /// A name of the scenario, else a flow's newest instance; without a name the one started last, else the oldest of all.
     pub fn instance(&self, name: Option<&str>) -> Option<InstanceId> {
-        let begun = self.world.records.iter().filter_map(|record| match &record.body {
+        let mut begun = self.world.records.iter().filter_map(|record| match &record.body {
             RecordBody::InstanceStarted { instance, flow, .. } => Some((instance, flow)),
             _ => None,
         });
         match name {
             Some(name) => {
-                let newest = || begun.filter(|(_, flow)| *flow.name == *name).last().map(|(instance, _)| instance.clone());
+                let newest = || begun.rfind(|(_, flow)| *flow.name == *name).map(|(instance, _)| instance.clone());
                 self.names.get(name).cloned().or_else(newest)
             }
             None => self.newest.clone().or_else(|| begun.map(|(instance, _)| instance.clone()).next()),
