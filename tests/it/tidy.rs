@@ -35,7 +35,7 @@ fn rules(name: &str, line: &str) -> Vec<&'static str> {
     if name == "tests/it/tidy.rs" {
         return Vec::new();
     }
-    let test = name.contains("/tests/") || name.starts_with("tests/") || name.ends_with("tests.rs");
+    let test = name.contains("/tests/") || name.contains("/benches/") || name.starts_with("tests/") || name.ends_with("tests.rs");
     let mut broken = Vec::new();
     // A comment inside a template (`# …`) may show a topic. Unit tests stand at the end of their files and spell topics out.
     if line.contains("spalla/v1/") && !test && !line.trim_start().starts_with('#') && name != "shared/src/topic.rs" {

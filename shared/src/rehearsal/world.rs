@@ -53,7 +53,7 @@ impl World {
         let mut world = Self::new(at);
         for checked in flows {
             let plan = &checked.plan;
-            let flow = Flow { document: checked.document.clone(), hash: plan.hash.clone(), deployed_at: at, enabled: false };
+            let flow = Flow { document: checked.document.clone(), hash: plan.hash.clone(), deployed_at: at, enabled: true };
             if world.state.flows.insert(plan.key.clone(), flow).is_some() {
                 return Err(format!("the flow {} is given twice", plan.key));
             }

@@ -130,7 +130,9 @@ do:
     assert!(bench.ended(&id).is_some());
     let trace = bench.trace(&id);
     let ends = |name: &str| -> Vec<&str> {
-        let of = |line: &&String| line.starts_with(&format!("{name} ")) && !line.ends_with(" started");
+        let of = |line: &&String| {
+            line.starts_with(&format!("{name} ")) && ![" started", " called", " answered"].iter().any(|what| line.ends_with(what))
+        };
         trace.iter().filter(of).map(|line| line.rsplit(' ').next().unwrap()).collect()
     };
     for (name, end) in [

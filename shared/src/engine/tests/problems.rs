@@ -65,7 +65,7 @@ fn each_failure_has_its_type_its_place_and_a_readable_detail() {
             "do:\n  - in:\n      do:\n        - bad: { run: { workflow: { namespace: test, name: nobody, version: latest } } }\n",
             "configuration",
             "/do/0/in/do/0/bad",
-            "no flow test/nobody:latest is deployed here",
+            "no flow test/nobody is deployed",
         ),
         ("do:\n  - bad: { emit: { event: { with: { type: x, time: '${ .name }' } } } }\n", "validation", "/do/0/bad", "RFC 3339"),
     ];

@@ -236,7 +236,7 @@ mod tests {
                     - person: { who: a }\n  - expect: { output: '${ .( }' }\n";
         let found = read(text).unwrap_err();
         let told: Vec<String> = found.iter().map(|found| format!("{} {}", found.line, found.code)).collect();
-        assert_eq!(told, ["4 bad-value", "6 bad-value", "7 bad-value", "8 bad-expression"]);
+        assert_eq!(told, ["4 bad-value", "6 bad-value", "7 bad-value", "8 bad-expression", "8 bad-expression"]);
         let found = read("scenario: x\ngiven: { resources: [ a.yaml ] }\nwhen:\n  - strat: {}\n").unwrap_err();
         assert_eq!((found[0].line, &*found[0].code), (4, "unknown-key"));
     }
