@@ -358,6 +358,8 @@ async fn over_real_mqtt(mqtt: MqttVersion, encoding: Encoding) {
     let options = UplinkOptions { names: names(), encoding, timings: Timings { resend_after: Duration::from_secs(2), ..timings() }, now };
     let running = start(&cloud, group, maker, Arc::new(Nobody), options).expect("starts");
 
+    // Before anybody spoke to a cloud fewer are kept.
+    until_applied(&log, "a speaker", || log.state.read().outbox.speaker.is_some()).await;
     (0..1500).for_each(|_| log.push(OutboxClass::State));
     until_applied(&log, "acknowledged over MQTT", || log.acknowledged() == 1500).await;
     broker.shutdown().await;
