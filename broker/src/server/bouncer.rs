@@ -11,7 +11,8 @@ const FREE: u32 = 5;
 /// More clients than one share an address (a NAT, a gateway): it is given more room than an id.
 const FREE_PER_ADDRESS: u32 = 50;
 const WAIT_FIRST: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Short enough that a building whose devices share an address and met a gateway without their passwords is back soon.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Failures older than this are forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 
