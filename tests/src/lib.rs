@@ -6,7 +6,6 @@ pub mod api;
 pub mod device;
 pub mod mesh;
 pub mod node;
-pub mod ports;
 pub mod raw;
 pub mod wait;
 

@@ -3,10 +3,10 @@
 use crate::api::Api;
 use crate::device::Login;
 use crate::node::Node;
-use crate::ports;
 use crate::wait::until;
 use serde_json::{Value, json};
 use spalla::cli::init::{BasePorts, InitOptions, SiteSpec, init};
+use spalla::demo::ports;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ impl Mesh {
     pub fn init(program: &str, sites: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("spalla-it-").tempdir().expect("a folder");
         let count = u16::try_from(sites.len()).expect("a few sites");
-        let first = ports::free_block(count * 3);
+        let first = ports::free_block(count * 3).expect("free ports");
         let made = init(&InitOptions {
             folder: folder.path().join("mesh"),
             sites: sites.iter().map(|site| SiteSpec { name: (*site).into(), host: "127.0.0.1".into() }).collect(),

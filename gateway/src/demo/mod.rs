@@ -7,6 +7,7 @@ mod device;
 mod gateways;
 mod ledger;
 mod measure;
+pub mod ports;
 mod proxy;
 mod report;
 mod screen;

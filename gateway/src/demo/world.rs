@@ -10,6 +10,7 @@ use super::cloud::Cloud;
 use super::device::{Device, Setup};
 use super::gateways::Gateways;
 use super::ledger::Ledger;
+use super::ports;
 use super::proxy::Link;
 use super::webhook::{self, Notification};
 use crate::cli::init::{BasePorts, InitOptions, SiteSpec, init};
@@ -20,7 +21,7 @@ use spalla_shared::device::{Command, Profile};
 use spalla_shared::id::DeviceId;
 use spalla_shared::resource::{self, Resource};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ use tokio::time::Instant;
 pub const SITES: [&str; 3] = ["hq", "plant", "depot"];
 pub const ORGANISATION: &str = "example";
 pub const MESH: &str = "campus";
+/// Three listeners of each gateway.
+const PORTS: u16 = 9;
 /// How long three fresh gateways may take to agree on a leader and take the first resources.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 const DEVICE_PASSWORD: &str = "demo-device-password";
@@ -103,7 +106,8 @@ impl World {
             ports: BasePorts::default(),
             cloud_url: None,
         })?;
-        let ports = free_ports(SITES.len() * 3)?;
+        let first = ports::free_block(PORTS)?;
+        let ports: Vec<u16> = (first..first + PORTS).collect();
         let mesh_address = |place: usize| SocketAddr::from(([127, 0, 0, 1], ports[place * 3]));
         let mut links = BTreeMap::new();
         let mut cloud_links = Vec::new();
@@ -165,8 +169,12 @@ impl World {
             {
                 return Ok(());
             }
+            all_run(&mut self.buildings.lock().await)?;
             if Instant::now() > deadline {
-                bail!("not all devices came online in time");
+                let listed = self.gateways.anywhere(None, "/devices", "user:demo", deadline).await.unwrap_or_default();
+                let away = listed["data"].as_array().into_iter().flatten().filter(|device| device["online"] == false);
+                let names: Vec<&str> = away.filter_map(|device| device["id"].as_str()).collect();
+                bail!("not all devices came online in time: {}", names.join(", "));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -251,15 +259,19 @@ async fn declare(gateways: &Gateways, texts: &[&str], deadline: Instant, buildin
     // Areas name doors: devices go first where the order matters, so areas are declared behind them.
     for text in texts.iter().filter(|text| !text.contains("kind: area")) {
         if let Err(error) = gateways.apply(text, deadline).await {
-            for building in buildings.iter_mut() {
-                if !building.is_running() {
-                    bail!("the gateway of {} ended: {}", building.site, building.log_tail());
-                }
-            }
+            all_run(buildings)?;
             return Err(error);
         }
     }
-    Ok(())
+    all_run(buildings)
+}
+
+/// A gateway that ended says why in the last lines of its log.
+fn all_run(buildings: &mut [Building]) -> Result<()> {
+    match buildings.iter_mut().find_map(|building| (!building.is_running()).then_some(building)) {
+        Some(building) => bail!("the gateway of {} ended: {}", building.site, building.log_tail()),
+        None => Ok(()),
+    }
 }
 
 async fn connect_devices(
@@ -292,10 +304,4 @@ async fn connect_devices(
         connected.insert(device.id.clone(), Device::start(setup, ledger.clone(), moved.clone())?);
     }
     Ok(connected)
-}
-
-/// Ports that were free a moment ago, all different.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
-    Ok(held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect::<std::io::Result<_>>()?)
 }
