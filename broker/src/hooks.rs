@@ -46,6 +46,25 @@ pub enum Verdict {
     NotNow(&'static str),
 }
 
+/// Something that a client was not let do. Told as it happens; whoever keeps it must bound it.
+#[derive(Clone, Copy, Debug)]
+pub enum Denied<'a> {
+    /// `reason` is the word of the statistics, e.g. `bad-credentials`, `login-rate`, `tls`.
+    Login {
+        username: Option<&'a str>,
+        address: SocketAddr,
+        reason: &'static str,
+    },
+    Publish {
+        who: &'a Principal,
+        topic: &'a str,
+    },
+    Subscribe {
+        who: &'a Principal,
+        filter: &'a str,
+    },
+}
+
 #[async_trait]
 pub trait Hooks: Send + Sync + 'static {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, Refusal>;
@@ -56,6 +75,8 @@ pub trait Hooks: Send + Sync + 'static {
     /// `session` grows with every connection to this broker.
     async fn connected(&self, who: &Principal, session: u64);
     async fn disconnected(&self, who: &Principal, session: u64);
+    /// For the records only. Must not wait.
+    fn denied(&self, _denied: Denied<'_>) {}
 }
 
 /// Lets everybody in, lets everybody do everything, takes and routes every message. For benches, for tests, and for the

@@ -2,6 +2,8 @@
 //! and request/response between gateways. The only crate that names rumqttd and rumqttc.
 
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hooks;
 pub mod message;
 pub mod rpc;

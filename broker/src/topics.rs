@@ -1,6 +1,6 @@
 //! What the broker itself demands of topic names and filters, before any ACL is asked.
 
-use spalla_shared::topic::DeviceTopic;
+use spalla_shared::topic::{self, DeviceTopic};
 
 /// A name a client may publish to: no wildcards, no control characters, not `$…` (the server's own), bounded.
 pub(crate) fn is_publishable(topic: &str, levels_max: usize) -> bool {
@@ -9,17 +9,7 @@ pub(crate) fn is_publishable(topic: &str, levels_max: usize) -> bool {
 
 /// A well-formed filter: `#` only as the last level, wildcards alone in their level.
 pub(crate) fn is_filter(filter: &str, levels_max: usize) -> bool {
-    if !is_sound(filter, levels_max) {
-        return false;
-    }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        let wild = level.contains(['+', '#']);
-        if wild && level.len() > 1 || level == "#" && levels.peek().is_some() {
-            return false;
-        }
-    }
-    true
+    is_sound(filter, levels_max) && topic::is_filter(filter)
 }
 
 pub(crate) fn is_shared(filter: &str) -> bool {

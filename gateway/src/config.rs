@@ -5,10 +5,12 @@
 //! ```
 
 mod check;
+mod devices;
 mod load;
 pub mod pem;
 
 pub use check::{BrokerAddress, GATEWAYS_MAX, Problem};
+pub use devices::{Bound, DeviceLimits, Devices, DevicesTls, TlsFiles};
 pub use load::LoadError;
 
 use serde::{Deserialize, Serialize};
@@ -38,16 +40,6 @@ pub struct Config {
     pub workbooks: Option<PathBuf>,
     #[serde(default)]
     pub notify: Notify,
-}
-
-/// The listener for devices.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Devices {
-    pub listen: SocketAddr,
-    /// Lets clients in without user name and password. Only for a bench: anyone who reaches the port may then speak as any device.
-    #[serde(default)]
-    pub allow_anonymous: bool,
 }
 
 /// The mesh listener and the gateways of the mesh, this one included.

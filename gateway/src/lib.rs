@@ -9,6 +9,7 @@
 pub mod config;
 
 pub mod ingress;
+mod listeners;
 mod speakers;
 pub mod telemetry;
 

@@ -1,10 +1,12 @@
-//! What an operator declares and `spalla apply` sends: flows, profiles, devices, pools, areas, people.
+//! What an operator declares and `spalla apply` sends: flows, profiles, devices, pools, areas, people,
+//! service clients.
 //! YAML and checks live in `resource::read` (one document: `kind:` + fields; a flow is told by its `document:`).
 
 mod read;
 
 use crate::device::Profile;
 use crate::id::DeviceId;
+use crate::topic::{is_filter, is_reserved};
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ pub enum Resource {
     Pool(Pool),
     Area(Area),
     Person(Person),
+    Client(Client),
 }
 
 /// A checked flow document as canonical JSON.
@@ -95,6 +98,67 @@ pub struct Person {
     pub contact: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+/// A program that speaks MQTT to the gateways beside devices: a dashboard, Home Assistant. It may do what its rules say and
+/// nothing else; what opens something is never commanded by it, whatever they say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Its user name is `client:<name>`.
+    pub name: Arc<str>,
+    #[serde(default)]
+    pub title: Arc<str>,
+    /// Filters that it may subscribe to, or to parts of; `group:<name>`: all that devices of the group say.
+    #[serde(default)]
+    pub subscribe: Vec<Arc<str>>,
+    /// Filters of topics that it may publish to. Topics of declared devices are never among them.
+    #[serde(default)]
+    pub publish: Vec<Arc<str>>,
+    /// Devices (`site/name`, `group:<name>`) that it may command. None that can open anything.
+    #[serde(default)]
+    pub commands: Vec<Arc<str>>,
+    /// Devices (`site/name`, `group:<name>`) that it may speak for, as though they had said it themselves.
+    #[serde(default)]
+    pub speaks_for: Vec<Arc<str>>,
+    /// argon2 PHC string of its password. A declaration without it keeps the one there is.
+    #[serde(default)]
+    pub password_hash: Option<Arc<str>>,
+}
+
+impl Client {
+    pub const PREFIX: &str = "client:";
+
+    /// Whether `filter` can stand under `key` (`subscribe` or `publish`). The text says what is wrong and how to mend it.
+    pub fn check_filter(&self, key: &str, filter: &str) -> Result<(), String> {
+        let publish = key == "publish";
+        if filter.starts_with("group:") {
+            return if publish { Err("a group is spoken for or commanded: name it in `speaks_for` or `commands`".into()) } else { Ok(()) };
+        }
+        if filter.starts_with("$share/") {
+            return Err("a rule names what is taken, not how: leave `$share/…/` out, it may be put in front by the client".into());
+        }
+        if publish && is_reserved(filter) {
+            return Err("topics of the gateway and the server are not published to; `speaks_for` and `commands` name devices".into());
+        }
+        if is_filter(filter) { Ok(()) } else { Err(format!("`{filter}` is no topic filter: + and # stand alone between slashes, # last")) }
+    }
+
+    pub fn is_revoked(&self) -> bool {
+        self.password_hash.as_deref() == Some(Device::REVOKED)
+    }
+
+    pub fn has_password(&self) -> bool {
+        self.password_hash.is_some() && !self.is_revoked()
+    }
+}
+
+/// Whether `rules` (`site/name`, `group:<name>`) name the device, by itself or by a group that it is in.
+pub fn names_device(rules: &[Arc<str>], device: &Device) -> bool {
+    rules.iter().any(|rule| match rule.strip_prefix("group:") {
+        Some(group) => device.groups.iter().any(|own| **own == *group),
+        None => **rule == *device.id.as_str(),
+    })
+}
+
 impl Device {
     /// Nothing but an id.
     pub fn new(id: DeviceId) -> Self {
@@ -136,6 +200,7 @@ impl Resource {
             Self::Pool(pool) => ("pool", pool.name.to_string()),
             Self::Area(area) => ("area", area.name.to_string()),
             Self::Person(person) => ("person", person.id.to_string()),
+            Self::Client(client) => ("client", client.name.to_string()),
         }
     }
 }

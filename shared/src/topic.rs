@@ -116,12 +116,27 @@ pub fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$') || topic == "spalla" || topic.starts_with("spalla/")
 }
 
+/// A filter whose wildcards stand where they may: each alone in its level, `#` in the last one.
+pub fn is_filter(filter: &str) -> bool {
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let wild = level.contains(['+', '#']);
+        if wild && level.len() > 1 || level == "#" && levels.peek().is_some() {
+            return false;
+        }
+    }
+    !filter.is_empty()
+}
+
 /// Whether all that `filter` takes is taken by `own` too.
 pub fn filter_covers(own: &str, filter: &str) -> bool {
+    if filter.starts_with('$') && own.starts_with(['+', '#']) {
+        return false;
+    }
     let (mut own_levels, mut levels) = (own.split('/'), filter.split('/'));
     loop {
         match (own_levels.next(), levels.next()) {
-            (Some("#"), _) => return !filter.starts_with('$'),
+            (Some("#"), _) => return true,
             (Some("+"), Some(level)) if level != "#" => {}
             (Some(wanted), Some(level)) if wanted == level => {}
             (None, None) => return true,
@@ -180,6 +195,11 @@ mod tests {
             ("a/#", "#", false),
             ("a/#", "b/#", false),
             ("a/#", "$share/g/a/b", false),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("$SYS/+", "$SYS/x", true),
+            ("#", "#", true),
         ] {
             assert_eq!(filter_covers(own, filter), covers, "{own} {filter}");
         }

@@ -1,10 +1,13 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
 mod api;
+mod clients;
 mod device;
 mod faults;
+mod flood;
 mod foreign;
 mod fsync;
+mod listeners;
 mod mesh;
 mod no_quorum;
 mod shutdown;

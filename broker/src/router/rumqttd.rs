@@ -70,6 +70,10 @@ struct Inside {
 impl RumqttdRouter {
     /// Starts the router thread and the task that empties it into `sink`. Call inside a tokio runtime.
     pub fn start(sink: Sink) -> Result<Self, RouterGone> {
+        Self::start_watched(sink, PROBE_EVERY)
+    }
+
+    fn start_watched(sink: Sink, probe_every: Duration) -> Result<Self, RouterGone> {
         let (stop, stopped) = watch::channel(false);
         let (input, output) = spawn()?;
         let shared = Arc::new(Shared {
@@ -83,7 +87,7 @@ impl RumqttdRouter {
             stop,
         });
         tokio::spawn(keep_running(shared.clone(), output, sink, stopped.clone()));
-        tokio::spawn(watch_over(shared.clone(), stopped));
+        tokio::spawn(watch_over(shared.clone(), probe_every, stopped));
         Ok(Self { shared })
     }
 }
@@ -293,8 +297,8 @@ async fn empty(shared: &Shared, output: &mut LinkRx, sink: &Sink) {
     }
 }
 
-async fn watch_over(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(PROBE_EVERY);
+async fn watch_over(shared: Arc<Shared>, probe_every: Duration, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(probe_every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -321,13 +325,13 @@ mod tests {
 
     const PUBLISHERS: u64 = 8;
 
-    fn collecting() -> (Arc<RumqttdRouter>, mpsc::UnboundedReceiver<(u64, Message)>) {
+    fn collecting(probe_every: Duration) -> (Arc<RumqttdRouter>, mpsc::UnboundedReceiver<(u64, Message)>) {
         let (seen, seen_rx) = mpsc::unbounded_channel();
         let sink: Sink = Box::new(move |origin, message| {
             seen.send((origin, message)).ok();
             None
         });
-        (Arc::new(RumqttdRouter::start(sink).expect("starts")), seen_rx)
+        (Arc::new(RumqttdRouter::start_watched(sink, probe_every).expect("starts")), seen_rx)
     }
 
     fn numbered(origin: u64, count: usize, len: usize) -> Message {
@@ -349,7 +353,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn everything_comes_out_once_and_in_order_from_many_publishers() {
         const EACH: usize = 2_000;
-        let (router, mut seen) = collecting();
+        let (router, mut seen) = collecting(PROBE_EVERY);
         for origin in 0..PUBLISHERS {
             let router = router.clone();
             tokio::spawn(async move {
@@ -369,7 +373,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_router_that_dies_again_and_again_loses_nothing_repeats_nothing_and_keeps_the_order() {
         const EACH: usize = 3_000;
-        let (router, mut seen) = collecting();
+        let (router, mut seen) = collecting(PROBE_EVERY);
         let publishers: Vec<_> = (0..PUBLISHERS)
             .map(|origin| {
                 let router = router.clone();
@@ -396,6 +400,44 @@ mod tests {
         expect_in_order(&mut seen, EACH).await;
         for publisher in publishers {
             publisher.await.expect("ran");
+        }
+        assert_eq!(router.health(), RouterHealth::Working);
+    }
+
+    /// The thread's end is an event and waits for no probe: with a watchdog that never looks it is noticed all the same, and long
+    /// before one of the real watchdog's would be due.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_death_is_noticed_without_the_watchdog_and_sooner_than_it() {
+        let (router, mut seen) = collecting(Duration::from_secs(3600));
+        let mut quickest = Duration::MAX;
+        for round in 0..5 {
+            let began = std::time::Instant::now();
+            router.kill();
+            router.publish(round, &numbered(round, 0, 8)).await.expect("routed").await.expect("comes out of the next router");
+            quickest = quickest.min(began.elapsed());
+            assert_eq!(seen.recv().await.map(|(origin, _)| origin), Some(round));
+        }
+        assert!(router.restarts() >= 5, "{} restarts", router.restarts());
+        assert!(quickest < PROBE_EVERY, "{quickest:?} from death to delivery");
+    }
+
+    /// A router that lives and gives nothing back: what it swallowed comes out of the next one.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_router_that_stands_still_is_found_by_the_watchdog_and_loses_nothing() {
+        let (router, mut seen) = collecting(Duration::from_millis(20));
+        router.publish(1, &numbered(1, 0, 8)).await.expect("routed").await.expect("comes out");
+        // From here on everything goes to a router that nobody listens to.
+        let (deaf, _unheard) = spawn().expect("a router");
+        let before = router.restarts();
+        router.shared.input.lock().link = Some(deaf);
+        let receipts: Vec<_> = [router.publish(1, &numbered(1, 1, 8)).await, router.publish(1, &numbered(1, 2, 8)).await].into();
+        for receipt in receipts {
+            receipt.expect("routed").await.expect("comes out of the next router");
+        }
+        assert!(router.restarts() > before);
+        for count in 0..3u64 {
+            let (_, message) = seen.recv().await.expect("comes out");
+            assert_eq!(message.payload[..8], count.to_be_bytes());
         }
         assert_eq!(router.health(), RouterHealth::Working);
     }

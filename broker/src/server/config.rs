@@ -1,5 +1,6 @@
 //! What a broker needs to start, and the bounds it keeps.
 
+use crate::server::tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,13 @@ pub struct TlsListener {
     pub client_required: bool,
     /// Revocation lists of those authorities, PEM. A client certificate on one of them is refused. Needs `client_ca_pem`.
     pub crl_pem: Option<Vec<u8>>,
+}
+
+impl TlsListener {
+    /// Whether a listener could show this identity. The text says which part cannot be used, and why.
+    pub fn check(&self) -> Result<(), String> {
+        tls::identity(self).map(drop)
+    }
 }
 
 impl std::fmt::Debug for TlsListener {

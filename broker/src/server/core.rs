@@ -1,7 +1,7 @@
 //! What every connection of one broker shares.
 
 use crate::clock;
-use crate::hooks::Hooks;
+use crate::hooks::{Denied, Hooks};
 use crate::message::Qos;
 use crate::router::Router;
 use crate::server::bouncer::Bouncer;
@@ -56,6 +56,7 @@ impl Core {
         // A group sees what its filter takes, no more and no less.
         if !self.hooks.may_subscribe(&session.who, topics::bare(&filter)) {
             self.counters.dropped("subscription-denied");
+            self.hooks.denied(Denied::Subscribe { who: &session.who, filter: &filter });
             return 0x87;
         }
         {

@@ -1,6 +1,7 @@
 //! Accepts sockets. Nothing a client does, or leaves undone, happens in the accept loop: handshakes have their own task and
 //! their own time limit.
 
+use crate::hooks::Denied;
 use crate::server::StartError;
 use crate::server::core::Core;
 use crate::server::tls::{self, Identity};
@@ -90,7 +91,10 @@ fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, door: &Door
                 let certificates = chain.map(|chain| Arc::new(Shown { listener, chain }));
                 upgrade(core, stream, Peer { certificate_name, certificates, ..peer }, websocket).await;
             }
-            Ok(Err(_)) => core.refused(&peer, "tls"),
+            Ok(Err(_)) => {
+                core.refused(&peer, "tls");
+                core.hooks.denied(Denied::Login { username: None, address, reason: "tls" });
+            }
             Err(_) => core.refused(&peer, "tls-timeout"),
         }
     });

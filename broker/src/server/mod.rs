@@ -135,7 +135,7 @@ pub struct Addresses {
 /// A running broker. Clones are handles on the same one; it stops with `shutdown` or when the last handle is dropped.
 #[derive(Clone)]
 pub struct Broker {
-    core: Arc<core::Core>,
+    pub(crate) core: Arc<core::Core>,
     addresses: Addresses,
     /// What the TLS listeners show, by address.
     identities: Arc<Vec<(SocketAddr, Arc<Mutex<tls::Identity>>)>>,

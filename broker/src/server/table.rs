@@ -6,7 +6,7 @@ use crate::message::{Message, Qos};
 use crate::server::retained::Retained;
 use crate::server::shares::Shares;
 use crate::session::packet::{Replay, SubOptions};
-use crate::session::state::{Queued, Session};
+use crate::session::state::{FROM_DEVICE, Queued, Session};
 use crate::topics;
 use spalla_shared::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -57,6 +57,12 @@ impl Table {
         Self { root: Level::default(), subscriptions: 0, retained }
     }
 
+    /// No level of any topic is held.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.root.below.is_empty()
+    }
+
     pub fn subscriptions(&self) -> u64 {
         self.subscriptions
     }
@@ -74,6 +80,8 @@ impl Table {
             return self.relieve(&filter);
         }
         let replay = match options.retained {
+            // What somebody said some time ago is nothing for a device to act on.
+            _ if session.is_device() => false,
             Replay::Always => true,
             Replay::IfNew => !known,
             Replay::Never => false,
@@ -184,7 +192,8 @@ impl Table {
         topics::bare(filter).split('/').try_fold(&mut self.root, |level, name| level.below.get_mut(name))
     }
 
-    /// Hands a message to everybody who takes it, and keeps it where it is to be retained. `origin`: the publishing session.
+    /// Hands a message to everybody who takes it, and keeps it where it is to be retained. `origin`: the publishing session. What a
+    /// device says reaches no other device: only the gateway and those who may speak for devices tell devices anything.
     pub fn spread(&mut self, origin: u64, message: Message) -> Spread {
         let now = clock::now();
         let mut message = message;
@@ -205,7 +214,8 @@ impl Table {
             result.not_retained = !self.retained.keep(&message);
             result.stored = self.retained.is_durable();
         }
-        let mut found = Found { origin, message: &message, shares: BTreeMap::new(), turns: Vec::new() };
+        let (origin, from_device) = (origin & !FROM_DEVICE, origin & FROM_DEVICE != 0);
+        let mut found = Found { origin, from_device, message: &message, shares: BTreeMap::new(), turns: Vec::new() };
         let names: Vec<&str> = message.topic.split('/').collect();
         self.root.collect(&names, true, &mut found);
         let Found { shares, turns, .. } = found;
@@ -227,6 +237,7 @@ impl Table {
 /// What a walk through the levels gathers.
 struct Found<'a> {
     origin: u64,
+    from_device: bool,
     message: &'a Arc<Message>,
     shares: BTreeMap<u64, Share>,
     turns: Vec<(Arc<Session>, Queued)>,
@@ -252,7 +263,7 @@ impl Level {
 
     fn add_to(&mut self, found: &mut Found<'_>) {
         for Subscription { session, options } in &self.here {
-            if options.no_local && session.id == found.origin {
+            if options.no_local && session.id == found.origin || found.from_device && session.is_device() {
                 continue;
             }
             let share = found.shares.entry(session.id).or_insert_with(|| Share {
@@ -266,6 +277,9 @@ impl Level {
             share.ids.extend(options.id);
         }
         for (share, member) in self.shares.turns() {
+            if found.from_device && member.session.is_device() {
+                continue;
+            }
             let queued = Queued {
                 retain: member.options.retain_as_published && found.message.retain,
                 subscription_ids: member.options.id.into_iter().collect(),
@@ -304,7 +318,11 @@ mod tests {
     use crate::session::state::Setting;
 
     fn session(id: u64) -> Arc<Session> {
-        let who = Principal { client_id: format!("c{id}").into(), name: "anonymous".into() };
+        session_of(id, "anonymous")
+    }
+
+    fn session_of(id: u64, name: &str) -> Arc<Session> {
+        let who = Principal { client_id: format!("c{id}").into(), name: name.into() };
         let setting = Setting { limits: Arc::new(Limits::default()), counters: Arc::new(Counters::default()), store: None };
         let session = Session::new(id, who, &setting);
         session.inner.lock().expiry_s = 60;
@@ -337,6 +355,26 @@ mod tests {
         assert_eq!(waiting(&one), [("a/b".into(), Qos::ExactlyOnce, false), ("a".into(), Qos::AtLeastOnce, false)]);
         table.forget(&one);
         assert_eq!((table.subscriptions(), table.root.below.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_device_says_reaches_no_other_device_now_or_later() {
+        let mut table = Table::new(Retained::new(10, 1000, None));
+        let (lock, board, camera) = (session_of(1, "device:hq/lock"), session_of(2, "client:board"), session_of(3, "device:hq/camera"));
+        for filter in ["relay/1/set", "$share/all/relay/1/set"] {
+            table.subscribe(&lock, filter.into(), options(Qos::AtLeastOnce));
+        }
+        table.subscribe(&board, "#".into(), options(Qos::AtLeastOnce));
+        let on = || message("relay/1/set", Qos::AtLeastOnce, true);
+        table.spread(camera.origin(), on());
+        assert_eq!((waiting(&lock).len(), waiting(&board).len()), (0, 1));
+        table.spread(0, on());
+        assert_eq!(waiting(&lock).len(), 2, "the gateway reaches it");
+        // It is retained, for others.
+        let (late, new) = (session_of(4, "device:hq/late"), session_of(5, "client:new"));
+        table.subscribe(&late, "relay/1/set".into(), options(Qos::AtLeastOnce));
+        table.subscribe(&new, "relay/1/set".into(), options(Qos::AtLeastOnce));
+        assert_eq!((waiting(&late).len(), waiting(&new).len()), (0, 1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From the first byte to an admitted client: CONNECT, authentication, the will's ACL. Everything that can be wrong is
 //! answered with the code of the client's version and counted; nothing here touches sessions of others.
 
-use crate::hooks::{Credentials, Principal, Refusal};
+use crate::hooks::{Credentials, Denied, Principal, Refusal};
 use crate::server::bouncer::Origin;
 use crate::server::core::Core;
 use crate::session::connection::may_publish;
@@ -71,6 +71,10 @@ where
     }
 }
 
+fn denied(core: &Core, username: Option<&str>, peer: &Peer, reason: &'static str) {
+    core.hooks.denied(Denied::Login { username, address: peer.address, reason });
+}
+
 /// Judges a CONNECT. An error is the CONNACK code, the text for the client and the word for the statistics.
 pub(crate) async fn admit(core: &Core, peer: &Peer, mut connect: Connect) -> Result<Admitted, (u8, &'static str, &'static str)> {
     if peer.crowded {
@@ -90,6 +94,7 @@ pub(crate) async fn admit(core: &Core, peer: &Peer, mut connect: Connect) -> Res
     }
     let origin = Origin { client_id: connect.client_id.clone(), address: peer.address.ip() };
     if !core.bouncer.lock().admits(&origin, Instant::now()) {
+        denied(core, connect.username.as_deref(), peer, "login-rate");
         return Err((0x9F, "too many failed logins: wait before the next", "login-rate"));
     }
     let credentials = Credentials {
@@ -104,9 +109,13 @@ pub(crate) async fn admit(core: &Core, peer: &Peer, mut connect: Connect) -> Res
         Ok(Ok(who)) => who,
         Ok(Err(Refusal::BadCredentials)) => {
             core.bouncer.lock().failed(&origin, Instant::now());
+            denied(core, credentials.username.as_deref(), peer, "bad-credentials");
             return Err((0x86, "bad user name or password", "bad-credentials"));
         }
-        Ok(Err(Refusal::NotAuthorised)) => return Err((0x87, "not authorised", "not-authorised")),
+        Ok(Err(Refusal::NotAuthorised)) => {
+            denied(core, credentials.username.as_deref(), peer, "not-authorised");
+            return Err((0x87, "not authorised", "not-authorised"));
+        }
         Ok(Err(Refusal::Unavailable)) => return Err((0x88, "server unavailable", "unavailable")),
         Err(_) => return Err((0x88, "authentication took too long", "unavailable")),
     };
@@ -119,6 +128,7 @@ pub(crate) async fn admit(core: &Core, peer: &Peer, mut connect: Connect) -> Res
             return Err((0x99, "the will is not the text it says it is", "will-format"));
         }
         if may_publish(core, &who, &will.message).is_err() {
+            core.hooks.denied(Denied::Publish { who: &who, topic: &will.message.topic });
             return Err((0x87, "not authorised to publish the will", "will-denied"));
         }
     }

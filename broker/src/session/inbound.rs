@@ -3,7 +3,7 @@
 //! of this by a bounded number of messages; acknowledgements wait beside the next message, not before it.
 
 use crate::clock;
-use crate::hooks::Verdict;
+use crate::hooks::{Denied, Verdict};
 use crate::message::{Message, Qos};
 use crate::router::Receipt;
 use crate::server::core::Core;
@@ -26,6 +26,9 @@ pub(crate) struct Job {
 }
 
 pub(crate) type Refused = (u8, &'static str);
+
+/// The reason code of a PUBLISH that the ACL does not let through.
+const NOT_AUTHORISED: u8 = 0x87;
 
 /// Runs until the reader hangs up and everything is acknowledged, or a message could not be made safe.
 pub(crate) async fn run(core: Arc<Core>, session: Arc<Session>, link: Link, mut jobs: mpsc::Receiver<Box<Job>>) {
@@ -75,7 +78,12 @@ enum Outcome {
 /// `Err`: the connection must end so that the client sends again.
 async fn take(core: &Core, session: &Session, job: &Job) -> Result<Outcome, Close> {
     if let Some(refused) = job.refused {
-        core.counters.dropped("denied");
+        if refused.0 == NOT_AUTHORISED {
+            core.counters.dropped("denied");
+            core.hooks.denied(Denied::Publish { who: &session.who, topic: &job.message.topic });
+        } else {
+            core.counters.dropped("refused");
+        }
         return Ok(Outcome::Refused(refused));
     }
     if clock::is_past(job.message.expires_at, clock::now()) {
@@ -85,7 +93,7 @@ async fn take(core: &Core, session: &Session, job: &Job) -> Result<Outcome, Clos
     match core.hooks.publish(&session.who, &job.message).await {
         Verdict::Accept { route: false } => Ok(Outcome::Taken),
         Verdict::Accept { route: true } => {
-            core.router.publish(session.id, &job.message).await.map(Outcome::Routed).map_err(|_| Close::NotNow("the router is gone"))
+            core.router.publish(session.origin(), &job.message).await.map(Outcome::Routed).map_err(|_| Close::NotNow("the router is gone"))
         }
         Verdict::Refuse(reason) => {
             core.counters.dropped("refused");

@@ -3,6 +3,7 @@
 use crate::message::{Message, Qos};
 use crate::version::Version;
 
+#[derive(Debug)]
 pub(crate) enum Incoming {
     Connect(Box<Connect>),
     /// The topic is empty where a topic alias stands for it.

@@ -27,6 +27,8 @@ pub(crate) use crate::session::queue::{Delivered, Inner, Queued};
 
 /// Device commands that may wait for the window of one client; more is a client that does not answer.
 const EXPRESS_MAX: usize = 16;
+/// In the origin of a message: a device said it. Session numbers never come near this bit.
+pub(crate) const FROM_DEVICE: u64 = 1 << 63;
 
 pub(crate) struct Session {
     /// Unique in this broker and its store; also the origin of what the client publishes.
@@ -143,6 +145,15 @@ impl Session {
         }
         drop(inner);
         session
+    }
+
+    pub fn is_device(&self) -> bool {
+        self.who.name.starts_with("device:")
+    }
+
+    /// Where its messages come from, as the router carries it.
+    pub fn origin(&self) -> u64 {
+        if self.is_device() { self.id | FROM_DEVICE } else { self.id }
     }
 
     fn put(&self, change: Change) {

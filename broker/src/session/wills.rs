@@ -67,7 +67,7 @@ async fn publish(core: &Core, session: &Session, will: Will) {
     message.expires_at = will.expiry_s.map(|seconds| clock::now().plus(u64::from(seconds) * 1000));
     match tokio::time::timeout(HOOK_WAIT, core.hooks.publish(&session.who, &message)).await {
         Ok(Verdict::Accept { route }) => {
-            if route && core.router.publish(session.id, &message).await.is_err() {
+            if route && core.router.publish(session.origin(), &message).await.is_err() {
                 core.counters.dropped("will");
             }
         }

@@ -93,20 +93,9 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Qos;
 
     fn row(order: u64) -> Change {
-        Change::Queue(Box::new(QueueRow {
-            session: 1,
-            order,
-            packet_id: None,
-            state: RowState::Waiting,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            subscription_ids: Arc::new([]),
-            share: None,
-            message: Arc::new(Message::default()),
-        }))
+        Change::Queue(Box::new(QueueRow::waiting(order)))
     }
 
     #[test]

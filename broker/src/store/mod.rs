@@ -100,6 +100,24 @@ pub(crate) struct QueueRow {
     pub message: Arc<Message>,
 }
 
+#[cfg(test)]
+impl QueueRow {
+    /// An empty QoS 1 message of session 1 that waits.
+    fn waiting(order: u64) -> Self {
+        Self {
+            session: 1,
+            order,
+            packet_id: None,
+            state: RowState::Waiting,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            subscription_ids: Arc::new([]),
+            share: None,
+            message: Arc::new(Message::default()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowState {
     Waiting = 0,

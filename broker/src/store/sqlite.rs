@@ -319,8 +319,7 @@ fn write_wills(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Message, Qos};
-    use crate::store::{QueueRow, RowState, settle};
+    use crate::store::{QueueRow, settle};
 
     /// A subscriber that acknowledged before the group was written took the group's only change back, and whoever held a
     /// ticket for it waited until something else changed: a publisher without its PUBACK.
@@ -329,17 +328,7 @@ mod tests {
         let folder = tempfile::TempDir::new().expect("a folder");
         let (store, _) = SqliteStore::open(&folder.path().join("broker.db"), 1 << 20).expect("opens");
         for order in 1..=200 {
-            store.put(Change::Queue(Box::new(QueueRow {
-                session: 1,
-                order,
-                packet_id: None,
-                state: RowState::Waiting,
-                qos: Qos::AtLeastOnce,
-                retain: false,
-                subscription_ids: Arc::new([]),
-                share: None,
-                message: Arc::new(Message::default()),
-            })));
+            store.put(Change::Queue(Box::new(QueueRow::waiting(order))));
             let ticket = store.ticket();
             store.put(Change::Unqueue { session: 1, order });
             let mut settled = store.settled();

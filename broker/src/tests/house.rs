@@ -213,4 +213,16 @@ impl Raw {
         within(self.0.read_exact(&mut connack)).await.expect("a CONNACK");
         assert_eq!((connack[0], connack[3]), (0x20, 0));
     }
+
+    /// A QoS 2 message to `t` with packet id 9, up to its PUBREC.
+    pub async fn begin_qos_2(&mut self, again: bool) {
+        self.send(&[&[if again { 0x3C } else { 0x34 }][..], b"\x06\x00\x01t\x00\x09x"].concat()).await;
+        self.expect(b"\x50\x02\x00\x09").await;
+    }
+
+    /// Its release.
+    pub async fn end_qos_2(&mut self) {
+        self.send(b"\x62\x02\x00\x09").await;
+        self.expect(b"\x70\x02\x00\x09").await;
+    }
 }

@@ -4,6 +4,7 @@ mod abuse;
 mod clients;
 mod delivery;
 mod house;
+mod ledger;
 mod sessions;
 mod steady;
 mod stored;

@@ -4,6 +4,7 @@ use super::house::*;
 use crate::client::{Client, ClientConfig, ClientEvent, Version};
 use crate::message::{Message, Qos};
 use crate::server::{Broker, BrokerConfig, Limits, StartError};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_was_asked_for_is_kept_and_others_are_not() {
@@ -59,12 +60,9 @@ async fn a_qos_2_message_sent_twice_is_taken_once() {
     let house = open().await;
     let mut raw = house.raw().await;
     raw.join_v4("twice", true, 60).await;
-    raw.send(b"\x34\x06\x00\x01t\x00\x09x").await;
-    raw.expect(b"\x50\x02\x00\x09").await;
-    raw.send(b"\x3c\x06\x00\x01t\x00\x09x").await;
-    raw.expect(b"\x50\x02\x00\x09").await;
-    raw.send(b"\x62\x02\x00\x09").await;
-    raw.expect(b"\x70\x02\x00\x09").await;
+    raw.begin_qos_2(false).await;
+    raw.begin_qos_2(true).await;
+    raw.end_qos_2().await;
     assert_eq!(house.logged("twice t x").await, 1);
 }
 
@@ -116,6 +114,49 @@ async fn silence_past_the_keep_alive_ends_the_connection_and_publishes_the_will(
     assert_eq!(raw.rest().await, b"");
     assert_eq!(house.broker.stats().ended.get("keep-alive"), Some(&1));
     assert_eq!(house.logged("-mute 2").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_is_sent_does_not_keep_it_alive() {
+    let house = open().await;
+    let mut raw = house.raw().await;
+    raw.join_v4("mute", true, 1).await;
+    raw.send(b"\x82\x06\x00\x01\x00\x01t\x00").await;
+    raw.expect(b"\x90\x03\x00\x01\x00").await;
+    // Read all the while, so that it is not the slow one that is ended.
+    let reading = tokio::spawn(async move { raw.rest().await.len() });
+    let mut sent = 0;
+    within(async {
+        while !house.broker.stats().ended.contains_key("keep-alive") {
+            house.broker.publish(text("t", "x", Qos::AtMostOnce)).await.expect("routed");
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let read = within(reading).await.expect("ended");
+    assert!(sent > 10 && read > 10, "it was sent {sent} messages and read {read} bytes");
+    assert_eq!(house.broker.stats().ended.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_topics_and_subscriptions_that_are_gone_leave_nothing_behind() {
+    let house = open().await;
+    for round in 0..200 {
+        let mut raw = house.raw().await;
+        raw.join_v4(&format!("c{round}"), true, 60).await;
+        let filter = format!("once/{round:03}");
+        raw.send(&[&b"\x82\x0d\x00\x01\x00\x08"[..], filter.as_bytes(), b"\x01"].concat()).await;
+        raw.expect(b"\x90\x03\x00\x01\x01").await;
+        raw.send(&[&b"\x30\x0b\x00\x08"[..], filter.as_bytes(), b"x"].concat()).await;
+        raw.expect(&[&b"\x30\x0b\x00\x08"[..], filter.as_bytes(), b"x"].concat()).await;
+        raw.send(b"\xe0\x00").await;
+        assert_eq!(raw.rest().await, b"");
+    }
+    until(|| house.broker.stats().sessions == 0).await;
+    let stats = house.broker.stats();
+    assert_eq!((stats.connections, stats.subscriptions, stats.received), (0, 0, 200));
+    assert!(house.broker.core.table.lock().is_empty(), "levels of topics nobody subscribes to");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,7 +52,7 @@ async fn sessions_queues_and_retained_messages_outlive_the_broker_and_commands_d
         let sleeper = ClientConfig { port: house.port(), ..sleeper };
         let (back, mut events) = Client::connect(sleeper).expect("usable");
         assert_eq!(within(events.recv()).await, Some(ClientEvent::Connected { session_present: true }));
-        within(back.publish(text(&topic, "end", Qos::AtLeastOnce))).await.expect("acknowledged");
+        house.broker.publish(text(&topic, "end", Qos::AtLeastOnce)).await.expect("routed");
         let got = payloads_to(&mut events, "end").await;
         assert_eq!(got, ["1", "2", "old", "b", "", "end"], "{version:?}");
         let end_it = ClientConfig { clean: true, ..house.config(&id, version) };
@@ -88,15 +88,12 @@ async fn a_qos_2_message_that_was_taken_before_a_restart_is_not_taken_again_afte
     let mut house = open_stored(folder.path(), Limits::default()).await;
     let mut raw = house.raw().await;
     raw.join_v4("twice", false, 60).await;
-    raw.send(b"\x34\x06\x00\x01t\x00\x09x").await;
-    raw.expect(b"\x50\x02\x00\x09").await;
+    raw.begin_qos_2(false).await;
     reopen(&mut house, folder.path(), Limits::default()).await;
     let mut raw = house.raw().await;
     raw.join_v4("twice", false, 60).await;
-    raw.send(b"\x3c\x06\x00\x01t\x00\x09x").await;
-    raw.expect(b"\x50\x02\x00\x09").await;
-    raw.send(b"\x62\x02\x00\x09").await;
-    raw.expect(b"\x70\x02\x00\x09").await;
+    raw.begin_qos_2(true).await;
+    raw.end_qos_2().await;
     assert_eq!(house.logged("twice t x").await, 1);
 }
 

@@ -3,7 +3,7 @@
 use super::house::*;
 use crate::client::{Client, ClientConfig, ClientEvent, ClientTls, Version};
 use crate::message::Qos;
-use crate::server::{Broker, BrokerConfig, ReloadError, StartError, TlsListener};
+use crate::server::{Addresses, Broker, BrokerConfig, ReloadError, StartError, TlsListener};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber,
@@ -157,5 +157,36 @@ async fn a_running_listener_takes_a_new_identity_and_cuts_whom_the_revocation_li
     assert!(matches!(within(new_events.recv()).await, Some(ClientEvent::Connected { .. })));
     within(new.publish(text("t", "x", Qos::AtLeastOnce))).await.expect("acknowledged");
     assert_eq!(payloads_to(&mut good_events, "x").await, ["x"]);
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_says_nothing_holds_no_tls_or_websocket_listener_up() {
+    let ours = Authority::new();
+    let house = open().await;
+    let (certificates_pem, key_pem) = ours.issue("broker");
+    let address = ([127, 0, 0, 1], 0).into();
+    let listener = TlsListener { address, certificates_pem, key_pem, client_ca_pem: None, client_required: false, crl_pem: None };
+    let config = BrokerConfig { tls: Some(listener.clone()), wss: Some(listener), ws: Some(address), ..BrokerConfig::default() };
+    let broker = Broker::start(config, house.house.clone()).await.expect("starts");
+    let Addresses { tls, ws, wss, .. } = broker.addresses();
+    let (tls, ws, wss) = (tls.expect("listens"), ws.expect("listens"), wss.expect("listens"));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        for address in [tls, ws, wss] {
+            silent.push(tokio::net::TcpStream::connect(address).await.expect("connects"));
+        }
+    }
+    let config = ClientConfig {
+        tls: Some(ClientTls { ca_pem: ours.pem(), identity_pem: None }),
+        username: Some("beside".into()),
+        password: Some("secret".into()),
+        ..ClientConfig::new("localhost", tls.port(), "beside")
+    };
+    let (_client, mut events) = Client::connect(config).expect("usable");
+    assert!(matches!(within(events.recv()).await, Some(ClientEvent::Connected { .. })));
+    // Behind them all, those of the WebSocket listeners are accepted too.
+    until(|| broker.core.sockets.load(std::sync::atomic::Ordering::Relaxed) == 61).await;
+    drop(silent);
     broker.shutdown().await;
 }

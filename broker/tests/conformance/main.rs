@@ -1,7 +1,8 @@
 //! The broker against the normative statements of MQTT 3.1.1 and MQTT 5.0, over real sockets and byte by byte.
 //!
 //! Every expectation names its statement, `v5 [MQTT-3.3.1-5]` or `v3.1.1 [MQTT-3.3.1-5]`: the two specifications number
-//! them apart. Statements that bind clients only, or that speak of what a server may choose, have no test here.
+//! them apart (OASIS Standards of 29 October 2014 and of 7 March 2019). Where the text demands something without a number, its
+//! section is named. The strange `[MQTT-3-8.3-4]` is spelled so there. Statements that bind clients only, or that speak of what a server may choose, have no test here.
 
 mod connect;
 mod kill;

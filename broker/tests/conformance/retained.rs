@@ -32,7 +32,7 @@ async fn the_last_retained_message_reaches_whoever_subscribes_later() {
             &topic,
             0,
             b"2",
-            "v3.1.1 [MQTT-3.8.4-3] and v5 [MQTT-3.8.4-3] a renewed subscription sends it again; empty and not retained removes nothing",
+            "v3.1.1 [MQTT-3.8.4-3] and v5 [MQTT-3.8.4-4] a renewed subscription sends it again; empty and not retained removes nothing",
         )
         .await;
         giver.give(3, &topic, 5, b"").await;

@@ -27,7 +27,7 @@ async fn a_session_is_there_again_and_a_clean_start_ends_it() {
             "v3.1.1 [MQTT-3.1.2-4], v3.1.1 [MQTT-3.2.2-2], v5 [MQTT-3.1.2-5], v5 [MQTT-3.2.2-3] and v5 [MQTT-4.1.0-1] the session"
         );
         wire.get(2, "t", 1, b"1", "v3.1.1 [MQTT-3.1.2-5], v5 [MQTT-3.1.2-23] and v5 [MQTT-4.5.0-1] what waited").await;
-        wire.get(4, "t", 2, b"2", "v3.1.1 [MQTT-4.5.0-1] in its order").await;
+        wire.get(4, "t", 2, b"2", "v3.1.1 [MQTT-4.6.0-6] in its order").await;
         // Nothing is acknowledged; it comes again.
         wire.end().await;
         let (mut wire, _) = Wire::join_with(&broker, version, "s", KEEP, 100).await;
@@ -40,7 +40,7 @@ async fn a_session_is_there_again_and_a_clean_start_ends_it() {
         wire.end().await;
         let (mut wire, _) = Wire::join_with(&broker, version, "s", KEEP, 100).await;
         wire.get(10, "t", 1, b"1", "QoS 1 again").await;
-        wire.expect(&[0x62, 2, 0, 2], "v5 [MQTT-4.3.3-6] after PUBREC it is PUBREL that comes again").await;
+        wire.expect(&[0x62, 2, 0, 2], "v5 [MQTT-4.4.0-1] after PUBREC it is PUBREL that comes again").await;
         wire.send(&[0x40, 2, 0, 1, 0x70, 2, 0, 2]).await;
         wire.expect_nothing("v5 [MQTT-4.3.2-3] done").await;
         wire.end().await;
@@ -88,12 +88,12 @@ async fn a_session_ends_when_its_time_is_over_and_disconnect_may_change_that() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), over).await.expect("v5 [MQTT-3.1.2-23] the session ends with its interval");
+    tokio::time::timeout(Duration::from_secs(20), over).await.expect("v5 [MQTT-4.1.0-2] the session ends with its interval");
     let (mut wire, _) = Wire::join_with(&broker, 5, "s", CLEAN, 100).await;
     wire.send(&packet(0xE0, &[&[0, 5, 0x11, 0, 0, 0, 0]])).await;
     wire.expect_end("DISCONNECT").await;
     let (_, present) = Wire::join_with(&broker, 5, "s", KEEP, 100).await;
-    assert!(!present, "v5 [MQTT-3.14.2-2] DISCONNECT sets the interval anew");
+    assert!(!present, "v5 3.14.2.2.2 DISCONNECT sets the interval anew");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

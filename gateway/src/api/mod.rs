@@ -7,6 +7,7 @@
 
 mod audit;
 mod auth;
+mod clients;
 mod device_logins;
 mod device_proposals;
 mod device_watch;
@@ -16,6 +17,7 @@ mod flows;
 mod instance_list;
 mod instances;
 mod listen;
+mod listeners;
 mod mesh;
 mod openapi;
 mod pictures;
@@ -31,6 +33,7 @@ use crate::config::Config;
 use crate::consensus::{Freshness, GroupRef, Receipt};
 use crate::history::Reader;
 use crate::ingress::{Proposals, Watch};
+use crate::listeners::Listeners;
 use crate::telemetry::Telemetry;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
@@ -56,6 +59,7 @@ pub struct App {
     pub devices: Devices,
     /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
     pub gauges: Arc<dyn Gauges>,
+    pub listeners: Arc<Listeners>,
     pub token: Arc<str>,
     pub started: Instant,
 }
@@ -97,6 +101,10 @@ pub fn router(app: App) -> Router {
         .route("/devices/proposals/{site}/{name}/admit", post(device_proposals::admit))
         .route("/devices/{site}/{name}", get(device_logins::show))
         .route("/devices/{site}/{name}/{action}", post(device_logins::operate))
+        .route("/clients", get(clients::list).post(clients::add))
+        .route("/clients/{name}", get(clients::show))
+        .route("/clients/{name}/{action}", post(clients::operate))
+        .route("/listeners/reload", post(listeners::reload))
         .route("/audit", get(audit::tail))
         .route("/audit/verify", get(audit::verify))
         .route("/mesh", get(mesh::show))

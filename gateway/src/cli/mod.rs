@@ -37,7 +37,7 @@ enum Command {
     Demo(crate::demo::Args),
     /// How the gateway and its mesh are.
     Status,
-    /// Declare flows, profiles, devices, pools, areas and people from YAML files or folders.
+    /// Declare flows, profiles, devices, pools, areas, people and service clients from YAML files or folders.
     Apply {
         /// File, folder (its *.yaml and *.yml), or `-` for standard input. May be given several times.
         #[arg(short, long = "file", required = true, value_name = "PATH")]
@@ -58,6 +58,9 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Service clients: programs that speak MQTT to the gateways beside devices, such as a dashboard.
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Device profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -277,6 +280,37 @@ enum DeviceCommand {
         #[arg(long, value_name = "DOOR")]
         opens: Option<String>,
     },
+}
+
+#[derive(clap::Subcommand)]
+enum ClientCommand {
+    /// Service clients with their logins and the number of their rules.
+    List,
+    /// Add one, or give one that is declared a new password; prints the password once. Its user name is client:NAME.
+    Add {
+        /// Lower-case letters, digits and hyphens.
+        name: String,
+        #[arg(long)]
+        title: Option<String>,
+        /// A filter that it may subscribe to, or group:NAME for all that those devices say; may be given several times, as those below.
+        #[arg(long, value_name = "FILTER")]
+        subscribe: Option<Vec<String>>,
+        /// A filter of topics that it may publish to; never those of devices.
+        #[arg(long, value_name = "FILTER")]
+        publish: Option<Vec<String>>,
+        /// A device that it may command, SITE/NAME or group:NAME; none that can open anything.
+        #[arg(long = "command", value_name = "DEVICE")]
+        commands: Option<Vec<String>>,
+        /// A device that it may speak for, SITE/NAME or group:NAME.
+        #[arg(long, value_name = "DEVICE")]
+        speaks_for: Option<Vec<String>>,
+    },
+    /// One client and its rules.
+    Show { name: String },
+    /// Give it a new password, printed once; its sessions end within a second.
+    Rotate { name: String },
+    /// Take its login back; its sessions end within a second.
+    Revoke { name: String },
 }
 
 #[derive(clap::Subcommand)]

@@ -1,6 +1,6 @@
 //! Everything that can be known to be wrong before a port opens, told at once: what, where, how to mend it.
 
-use super::{Cloud, Config, Peers, pem};
+use super::{Bound, Cloud, Config, Devices, Peers, pem};
 use rustls_pki_types::UnixTime;
 use spalla_shared::topic::is_level;
 use std::collections::BTreeSet;
@@ -37,6 +37,7 @@ impl Config {
         let mut found = Found::default();
         found.names(self);
         found.listeners(self);
+        found.devices(&self.devices);
         found.gateways(self);
         found.mesh_certificates(self);
         found.api(self);
@@ -101,13 +102,38 @@ impl Found {
     }
 
     fn listeners(&mut self, config: &Config) {
-        let listeners =
-            [("devices.listen", config.devices.listen), ("peers.listen", config.peers.listen), ("api.listen", config.api.listen)];
+        let mut listeners = config.devices.addresses();
+        listeners.extend([("peers.listen", config.peers.listen), ("api.listen", config.api.listen)]);
         for (at, (place, address)) in listeners.iter().enumerate() {
             // Port 0 lets the system choose: tests use it.
             let taken = listeners.iter().take(at).find(|(_, other)| address.port() != 0 && collide(address, other));
             if let Some((other, _)) = taken {
                 self.add(*place, format!("{address} is the port of {other} too"), "give each listener a port of its own");
+            }
+        }
+    }
+
+    fn devices(&mut self, devices: &Devices) {
+        if devices.addresses().is_empty() {
+            self.add("devices", "no listener: no device could connect", "set devices.listen, or devices.tls.listen with a certificate");
+        }
+        if let Some(tls) = &devices.tls {
+            if tls.listen.is_none() && tls.websocket.is_none() {
+                self.add("devices.tls", "a certificate without a listener", "set devices.tls.listen or devices.tls.websocket");
+            }
+            self.secret_mode("devices.tls.key", &tls.files.key);
+            // The address is of no importance to what the files hold.
+            if let Err(what) = tls.files.listener(SocketAddr::from(([0, 0, 0, 0], 0))) {
+                self.add(
+                    "devices.tls",
+                    what,
+                    "give PEM files: the certificate chain and its key; client_ca, and client_crl of that authority",
+                );
+            }
+        }
+        for Bound { name, wanted, min, max, .. } in devices.limits.bounds() {
+            if let Some(wanted) = wanted.filter(|wanted| !(min..=max).contains(wanted)) {
+                self.add(format!("devices.limits.{name}"), format!("{wanted}"), format!("give {min} to {max}, or leave it out"));
             }
         }
     }

@@ -66,6 +66,7 @@ impl Config {
         if let Some(cloud) = &mut self.cloud {
             paths.extend(cloud.password_file.iter_mut().chain(cloud.ca.iter_mut()));
         }
+        paths.extend(self.devices.paths());
         paths.extend(self.secrets.folder.iter_mut().chain(self.workbooks.iter_mut()));
         for path in paths {
             *path = folder.join(&*path);

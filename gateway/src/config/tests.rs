@@ -37,7 +37,24 @@ fn every_mistake_is_told_with_its_place() {
         ("peers.certificate", |c| c.peers.certificate = c.data.join("none")),
         // The other gateway's certificate does not belong to this key.
         ("peers.certificate", |c| c.peers.certificate = c.peers.certificate.join("../../../plant/tls/node.pem")),
-        ("peers.listen", |c| c.peers.listen = c.devices.listen),
+        ("peers.listen", |c| c.peers.listen = c.devices.listen.expect("a listener")),
+        ("devices", |c| c.devices.listen = None),
+        ("devices.websocket", |c| c.devices.websocket = c.devices.listen),
+        ("devices.tls", |c| c.devices.tls = Some(DevicesTls { listen: None, websocket: None, ..tls(c) })),
+        ("devices.tls.listen", |c| c.devices.tls = Some(DevicesTls { listen: c.devices.listen, ..tls(c) })),
+        ("devices.tls.websocket", |c| c.devices.tls = Some(DevicesTls { websocket: Some(c.peers.listen), ..tls(c) })),
+        ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.key = "/nonexistent".into()))),
+        ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.certificate = "/dev/null".into()))),
+        ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.client_ca = Some("/dev/null".into())))),
+        ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.client_required = true))),
+        ("devices.tls", |c| {
+            let authority = c.peers.ca.clone();
+            // A certificate where a revocation list is wanted.
+            c.devices.tls = Some(with_files(c, |files| (files.client_crl, files.client_ca) = (Some(authority.clone()), Some(authority))));
+        }),
+        ("devices.limits.connections", |c| c.devices.limits.connections = Some(0)),
+        ("devices.limits.packet_size", |c| c.devices.limits.packet_size = Some(1 << 40)),
+        ("devices.limits.connect_timeout_ms", |c| c.devices.limits.connect_timeout_ms = Some(5)),
         ("peers.snapshot_every", |c| c.peers.snapshot_every = Some(3)),
         ("peers.snapshot_keep", |c| c.peers.snapshot_keep = Some(2_000_000)),
         ("api.listen", |c| c.api.listen = "0.0.0.0:8080".parse().expect("address")),
@@ -63,6 +80,49 @@ fn every_mistake_is_told_with_its_place() {
     two.node = NodeId(0);
     assert!(two.check().expect_err("two and more").len() >= 2);
     good.check().expect("the unchanged one is good");
+}
+
+/// A TLS listener that is well, with the certificate of the mesh listener.
+fn tls(config: &Config) -> DevicesTls {
+    let files = TlsFiles {
+        certificate: config.peers.certificate.clone(),
+        key: config.peers.key.clone(),
+        client_ca: None,
+        client_required: false,
+        client_crl: None,
+    };
+    DevicesTls { listen: Some(([127, 0, 0, 1], 0).into()), websocket: None, files }
+}
+
+fn with_files(config: &Config, change: impl FnOnce(&mut TlsFiles)) -> DevicesTls {
+    let mut tls = tls(config);
+    change(&mut tls.files);
+    tls
+}
+
+#[test]
+fn all_listeners_at_once_are_read_and_written_back_and_their_paths_count_from_the_file() {
+    let folder = tempfile::tempdir().expect("folder");
+    let good = made(folder.path());
+    let file = folder.path().join("m/hq/spalla.toml");
+    let text = std::fs::read_to_string(&file).expect("a file").replace(
+        "\n[api]",
+        "\nwebsocket = \"127.0.0.1:0\"\n[devices.tls]\nlisten = \"127.0.0.1:0\"\nwebsocket = \"127.0.0.1:0\"\n\
+         certificate = \"tls/node.pem\"\nkey = \"tls/node.key\"\nclient_ca = \"tls/ca.pem\"\nclient_required = true\n\
+         [devices.limits]\nconnections = 50\nsession_expiry_s = 60\n[api]",
+    );
+    std::fs::write(&file, text).expect("writes");
+    let config = Config::load(&file).expect("loads");
+    let tls = config.devices.tls.as_ref().expect("a TLS listener");
+    assert_eq!((config.devices.addresses().len(), &tls.files.key), (4, &good.peers.key));
+    assert_eq!(config.devices.limits.limits().connections, 50);
+    let again: Config = toml::from_str(&toml::to_string(&config).expect("is written")).expect("is read");
+    assert_eq!(again.devices.addresses(), config.devices.addresses());
+    // One word wrong is no silent default.
+    let text = std::fs::read_to_string(&file).expect("a file").replace("client_required", "client_require");
+    std::fs::write(&file, text).expect("writes");
+    let refused = Config::load(&file).expect_err("an unknown setting").to_string();
+    assert!(refused.contains("client_require"), "{refused}");
 }
 
 fn cloud(url: &str) -> Cloud {

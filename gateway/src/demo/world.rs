@@ -122,7 +122,8 @@ impl World {
         for (place, site) in made.sites.iter().enumerate() {
             let mut config = config::Config::load(&site.config)?;
             config.peers.listen = mesh_address(place);
-            config.devices.listen = SocketAddr::from(([127, 0, 0, 1], ports[place * 3 + 1]));
+            let devices = SocketAddr::from(([127, 0, 0, 1], ports[place * 3 + 1]));
+            config.devices.listen = Some(devices);
             config.api.listen = SocketAddr::from(([127, 0, 0, 1], ports[place * 3 + 2]));
             for (to, gateway) in config.peers.gateways.iter_mut().enumerate() {
                 gateway.address = links.get(&(place, to)).map_or(mesh_address(to), |link| link.address).to_string();
@@ -143,7 +144,7 @@ impl World {
             let token = std::fs::read_to_string(&site.token_file)?.trim().to_owned();
             apis.push((config.api.listen, token));
             let site_folder = site.config.parent().context("a config lies in a folder")?;
-            buildings.push(Building::new(site.site.as_str(), site_folder, config.devices.listen, config.data));
+            buildings.push(Building::new(site.site.as_str(), site_folder, devices, config.data));
         }
         let gateways = Gateways::new(apis)?;
         say("starting three gateways");

@@ -59,6 +59,8 @@ counters!(
     /// Sessions ended because the device's password was changed or revoked.
     logins_cut,
     unknown_device,
+    /// Device commands that service clients gave by their rules.
+    client_commands,
     /// Over the rate that one device may have.
     over_rate,
     /// Telemetry was full.

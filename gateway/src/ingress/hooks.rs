@@ -1,20 +1,22 @@
 //! The broker's questions, answered: who comes in, what they may do, what becomes of a message.
 
 use super::Ingress;
+use super::clients::client_of;
 use super::counters::count;
 use super::event;
+use super::logins::KnownLogin;
 use super::passwords::Check;
 use super::watch::Heard;
 use crate::effects::clock::wall_now;
 use async_trait::async_trait;
 use serde_json::json;
-use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal, Verdict};
+use spalla_broker::hooks::{Credentials, Denied, Hooks, Principal, Refusal, Verdict};
 use spalla_broker::message::Message;
 use spalla_shared::id::DeviceId;
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::DeviceTopic;
 
-const DEVICE_PREFIX: &str = "device:";
+pub(super) const DEVICE_PREFIX: &str = "device:";
 const ANONYMOUS: &str = "anonymous";
 
 #[async_trait]
@@ -22,6 +24,9 @@ impl Hooks for Ingress {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, Refusal> {
         let principal = |name: String| Principal { client_id: credentials.client_id.as_str().into(), name: name.into() };
         let Some(password) = &credentials.password else {
+            if let Some(known) = self.by_certificate(credentials) {
+                return Ok(self.let_in(credentials, &known, true));
+            }
             if !self.options.allow_anonymous {
                 count(&self.counters.bad_credentials);
                 return Err(Refusal::NotAuthorised);
@@ -30,30 +35,36 @@ impl Hooks for Ingress {
             let known = self.lookup(&DeviceId::new(name), |_, _| ()).is_some();
             return Ok(principal(if known { format!("{DEVICE_PREFIX}{name}") } else { ANONYMOUS.into() }));
         };
-        let name = credentials.username.as_deref().unwrap_or_default();
-        let hash = self.lookup(&DeviceId::new(name), |device, _| device.password_hash.clone()).flatten();
-        let check = match &hash {
-            Some(hash) => self.passwords.check(name, hash, password).await,
+        let username = credentials.username.as_deref().unwrap_or_default();
+        let known = self.known_login(username);
+        // Somebody's certificate is no way in for somebody else's password.
+        let another = credentials.certificate_name.as_deref().filter(|name| *name != username);
+        if another.is_some_and(|name| self.known_login(name).is_some()) {
+            count(&self.counters.bad_credentials);
+            return Err(Refusal::NotAuthorised);
+        }
+        let check = match known.as_ref().and_then(|known| known.hash.as_ref()) {
+            Some(hash) => self.passwords.check(username, hash, password).await,
             None => Check::Bad,
         };
-        match check {
-            Check::Good => {
-                self.logins.authenticated(&credentials.client_id, name, hash);
-                Ok(principal(format!("{DEVICE_PREFIX}{name}")))
-            }
-            Check::Bad => {
-                count(&self.counters.bad_credentials);
-                tracing::info!(username = name, address = %credentials.address, "login refused");
-                Err(Refusal::BadCredentials)
-            }
-            Check::Busy => {
+        match (check, known) {
+            (Check::Good, Some(known)) => Ok(self.let_in(credentials, &known, false)),
+            (Check::Busy, _) => {
                 count(&self.counters.login_busy);
                 Err(Refusal::Unavailable)
+            }
+            _ => {
+                count(&self.counters.bad_credentials);
+                tracing::info!(username, address = %credentials.address, "login refused");
+                Err(Refusal::BadCredentials)
             }
         }
     }
 
     fn may_publish(&self, who: &Principal, topic: &str) -> bool {
+        if let Some(name) = client_of(who) {
+            return self.client_may_publish(name, topic);
+        }
         if let Some(voice) = Self::device_of(who).and_then(|device| self.voice(&device)) {
             return voice.may_publish(topic);
         }
@@ -64,6 +75,9 @@ impl Hooks for Ingress {
     }
 
     fn may_subscribe(&self, who: &Principal, filter: &str) -> bool {
+        if let Some(name) = client_of(who) {
+            return self.client_may_subscribe(name, filter);
+        }
         if let Some(voice) = Self::device_of(who).and_then(|device| self.voice(&device)) {
             return voice.may_subscribe(filter);
         }
@@ -73,7 +87,11 @@ impl Hooks for Ingress {
 
     async fn publish(&self, who: &Principal, message: &Message) -> Verdict {
         let now = wall_now();
+        if let Some(name) = client_of(who) {
+            return self.take_from_client(who, name, message, now).await;
+        }
         let login = Self::device_of(who);
+        let device = login.clone();
         let parsed = DeviceTopic::parse(&message.topic);
         let hidden = matches!(&parsed, Some(DeviceTopic::Event(_, name)) if name == event::PRESENTED);
         let watcher = login.as_ref().filter(|_| self.watch.is_watched());
@@ -95,14 +113,17 @@ impl Hooks for Ingress {
             };
             self.watch.tell(heard);
         }
-        verdict
+        match device {
+            Some(device) => self.shown(&device, message, verdict),
+            None => verdict,
+        }
     }
 
     async fn connected(&self, who: &Principal, session: u64) {
+        self.logins.connected(&who.client_id, &who.name);
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
             self.telemetry.connected(&device, session, wall_now());
-            self.logins.connected(&who.client_id, &device);
             self.presence.came(device, session);
         }
     }
@@ -112,14 +133,30 @@ impl Hooks for Ingress {
             let session = self.session_number(session);
             self.telemetry.disconnected(&device, session);
             if self.presence.went(&device, session) {
-                self.logins.gone(&device);
+                self.logins.gone(&who.name);
             }
         }
+    }
+
+    fn denied(&self, denied: Denied<'_>) {
+        self.note_denied(denied);
     }
 }
 
 impl Ingress {
-    async fn take_native(&self, topic: Option<DeviceTopic>, message: &Message, now: Timestamp) -> Verdict {
+    fn let_in(&self, credentials: &Credentials, known: &KnownLogin, certificate: bool) -> Principal {
+        self.logins.authenticated(&credentials.client_id, &known.principal, known.token(certificate));
+        Principal { client_id: credentials.client_id.as_str().into(), name: known.principal.clone() }
+    }
+
+    /// The declared login whose verified certificate was shown. A user name, where one is given, must be the same.
+    fn by_certificate(&self, credentials: &Credentials) -> Option<KnownLogin> {
+        let name = credentials.certificate_name.as_deref()?;
+        let same = credentials.username.as_deref().is_none_or(|username| username == name);
+        self.known_login(name).filter(|known| same && known.by_certificate)
+    }
+
+    pub(super) async fn take_native(&self, topic: Option<DeviceTopic>, message: &Message, now: Timestamp) -> Verdict {
         match topic {
             Some(DeviceTopic::Event(device, name)) => self.take_event(device, &name, message, now).await,
             Some(DeviceTopic::State(device, property)) => self.take_state(device, &property, message, now).await,

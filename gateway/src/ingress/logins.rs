@@ -1,10 +1,12 @@
-//! Ends sessions whose password was changed or taken back, wherever in the mesh that was done: what the log says now is
-//! compared with what each session logged in by.
+//! Who may log in, by what; and the end of sessions whose password, certificate or rules were changed or taken back, wherever
+//! in the mesh that was done: what the log says now is compared with what each session logged in by.
 
 use super::Ingress;
 use parking_lot::Mutex;
 use spalla_broker::server::Broker;
+use spalla_shared::engine::State;
 use spalla_shared::id::{Actor, DeviceId};
+use spalla_shared::resource::Client;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,54 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_millis(100);
 /// A look without being told to.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Logins between their password's check and their session. More than that many at once are not seen.
+/// Logins between their check and their session. More than that many at once are not seen.
 const CHECKED_MAX: usize = 4_096;
+
+/// A declared login: a device by its id, a service client as `client:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KnownLogin {
+    /// `device:hq/reader-1`, `client:dashboard`.
+    pub principal: Arc<str>,
+    /// What the password is checked against.
+    pub hash: Option<Arc<str>>,
+    /// A client certificate with its name is as good: it has a login of its own, which was not revoked.
+    pub by_certificate: bool,
+    /// What else a session is bound to.
+    rules: Arc<str>,
+}
+
+/// What a session logged in by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// None: a certificate.
+    hash: Option<Arc<str>>,
+    rules: Arc<str>,
+}
+
+impl KnownLogin {
+    /// By its user name.
+    pub fn of(state: &State, username: &str) -> Option<Self> {
+        if let Some(name) = username.strip_prefix(Client::PREFIX) {
+            let client = state.clients.get(name)?;
+            let rules = format!("{:?}", Client { password_hash: None, ..client.clone() });
+            let (hash, by_certificate) = (client.password_hash.clone(), !client.is_revoked());
+            return Some(Self { principal: username.into(), hash, by_certificate, rules: rules.into() });
+        }
+        let device = &state.devices.get(&DeviceId::new(username))?.device;
+        let by_certificate = device.bridge.is_none() && !device.is_revoked();
+        let hash = device.password_hash.clone();
+        Some(Self { principal: Actor::device(&device.id).as_str().into(), hash, by_certificate, rules: "".into() })
+    }
+
+    pub fn token(&self, certificate: bool) -> Token {
+        Token { hash: if certificate { None } else { self.hash.clone() }, rules: self.rules.clone() }
+    }
+
+    fn still_takes(&self, token: &Token) -> bool {
+        let way = if token.hash.is_none() { self.by_certificate } else { token.hash == self.hash };
+        way && token.rules == self.rules
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Logins {
@@ -23,61 +71,62 @@ pub(super) struct Logins {
 
 #[derive(Default)]
 struct Inner {
-    /// By client id and name: the hash that the password fitted.
-    checked: BTreeMap<(String, DeviceId), Arc<str>>,
-    /// The hashes that live sessions of a device logged in by; more than one only around a change.
-    live: BTreeMap<DeviceId, Vec<Arc<str>>>,
+    /// By client id and principal.
+    checked: BTreeMap<(String, Arc<str>), Token>,
+    /// What live sessions of a principal logged in by; more than one mostly around a change.
+    live: BTreeMap<Arc<str>, Vec<Token>>,
 }
 
 impl Logins {
-    pub fn authenticated(&self, client_id: &str, device: &str, hash: Option<Arc<str>>) {
-        let Some(hash) = hash else { return };
+    pub fn authenticated(&self, client_id: &str, principal: &Arc<str>, token: Token) {
         let mut inner = self.inner.lock();
         if inner.checked.len() >= CHECKED_MAX {
             inner.checked.pop_first();
         }
-        inner.checked.insert((client_id.to_owned(), DeviceId::new(device)), hash);
+        inner.checked.insert((client_id.to_owned(), principal.clone()), token);
     }
 
-    pub fn connected(&self, client_id: &str, device: &DeviceId) {
+    pub fn connected(&self, client_id: &str, principal: &Arc<str>) {
         let mut inner = self.inner.lock();
-        let Some(hash) = inner.checked.remove(&(client_id.to_owned(), device.clone())) else { return };
-        let live = inner.live.entry(device.clone()).or_default();
-        if !live.contains(&hash) {
-            live.push(hash);
+        let Some(token) = inner.checked.remove(&(client_id.to_owned(), principal.clone())) else { return };
+        let live = inner.live.entry(principal.clone()).or_default();
+        if !live.contains(&token) {
+            live.push(token);
         }
     }
 
-    pub fn gone(&self, device: &DeviceId) {
-        self.inner.lock().live.remove(device);
+    pub fn gone(&self, principal: &str) {
+        self.inner.lock().live.remove(principal);
     }
 
-    /// Devices with a session whose password is not the one of now.
-    fn outdated(&self, now: impl Fn(&DeviceId) -> Option<Arc<str>>) -> Vec<DeviceId> {
+    /// Principals with a session that would not get in now as it did.
+    fn outdated(&self, state: &State) -> Vec<Arc<str>> {
         let inner = self.inner.lock();
-        let old = |device: &DeviceId, live: &[Arc<str>]| {
-            let current = now(device);
-            live.iter().any(|hash| Some(hash) != current.as_ref())
+        let old = |principal: &str, live: &[Token]| {
+            let username = principal.strip_prefix(super::hooks::DEVICE_PREFIX).unwrap_or(principal);
+            let known = KnownLogin::of(state, username);
+            !known.is_some_and(|known| live.iter().all(|token| known.still_takes(token)))
         };
-        inner.live.iter().filter(|(device, live)| old(device, live)).map(|(device, _)| device.clone()).collect()
+        inner.live.iter().filter(|(principal, live)| old(principal, live)).map(|(principal, _)| principal.clone()).collect()
     }
 }
 
 impl Ingress {
+    pub(super) fn known_login(&self, username: &str) -> Option<KnownLogin> {
+        self.groups.iter().find_map(|group| KnownLogin::of(&group.state().read(), username))
+    }
+
     /// Runs until it is dropped; spawn it once.
     pub async fn keep_logins(self: Arc<Self>, broker: Arc<Broker>) {
         let Some(group) = self.groups.first() else { return };
         let mut applied = group.applied();
         loop {
-            let outdated = {
-                let state = group.state().read();
-                self.logins.outdated(|device| state.devices.get(device).and_then(|known| known.device.password_hash.clone()))
-            };
-            for device in outdated {
-                self.logins.gone(&device);
-                let cut = broker.disconnect(Actor::device(&device).as_str(), "the password was changed or revoked");
+            let outdated = self.logins.outdated(&group.state().read());
+            for principal in outdated {
+                self.logins.gone(&principal);
+                let cut = broker.disconnect(&principal, "the login was changed or revoked");
                 self.counters.logins_cut.fetch_add(cut as u64, std::sync::atomic::Ordering::Relaxed);
-                tracing::info!(%device, sessions = cut, "sessions ended: the password was changed or revoked");
+                tracing::info!(%principal, sessions = cut, "sessions ended: the login was changed or revoked");
             }
             tokio::time::sleep(PACE).await;
             if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN, applied.changed()).await {

@@ -8,11 +8,15 @@
 //!                                       -> state -> telemetry, and the same question
 //!                                       -> ack   -> the waiting executor
 //!        -> a convention's topic -> read by the profile (foreign) -> the same
+//!        -> a service client's message -> what its rules let it (clients)
+//! denied -> gathered for the audit trail (Command::Denials)
 //! connected, disconnected -> presence (Command::Presence, until the log says the same)
 //! ```
 
+mod clients;
 mod counters;
 mod decode;
+mod denials;
 mod event;
 mod foreign;
 mod hooks;
@@ -79,6 +83,7 @@ pub struct Ingress {
     presence: Presence,
     speakers: Speakers,
     logins: logins::Logins,
+    denials: denials::Denials,
     watch: Arc<Watch>,
     proposals: Arc<Proposals>,
     counters: IngressCounters,
@@ -99,6 +104,7 @@ impl Ingress {
             presence,
             speakers: Speakers::default(),
             logins: logins::Logins::default(),
+            denials: denials::Denials::default(),
             watch: Arc::default(),
             proposals: Arc::default(),
             counters: IngressCounters::default(),
@@ -313,7 +319,7 @@ impl Ingress {
     }
 }
 
-/// Nobody but the gateway reads what devices publish: no subscriber to route to.
+/// The gateway has read it; where service clients are declared it is then shown to those who subscribed, see [`clients`].
 const TAKEN: Verdict = Verdict::Accept { route: false };
 
 /// Only a client that waits for an acknowledgement sends again.

@@ -11,7 +11,7 @@ use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal};
 use spalla_shared::device::AckStatus;
 use spalla_shared::engine::state::Attachment;
 use spalla_shared::id::{Actor, CredentialId};
-use spalla_shared::resource::{FlowDocument, Resource};
+use spalla_shared::resource::{Client, FlowDocument, Resource};
 use spalla_shared::value::Value;
 
 const READER: &str = "hq/reader-1";
@@ -109,6 +109,92 @@ async fn a_device_speaks_and_hears_for_itself_only() {
     }
     let anonymous = Principal { client_id: "c".into(), name: "anonymous".into() };
     assert!(!it.ingress.may_publish(&anonymous, "spalla/v1/hq/reader-1/ack"));
+}
+
+fn board(change: impl FnOnce(&mut Client)) -> Client {
+    let mut client = Client { name: "board".into(), ..Client::default() };
+    change(&mut client);
+    client
+}
+
+fn rules(rules: &[&str]) -> Vec<Arc<str>> {
+    rules.iter().map(|rule| Arc::from(*rule)).collect()
+}
+
+#[tokio::test]
+async fn a_client_is_held_to_its_rules_at_each_message() {
+    let it = fixture();
+    let who = Principal { client_id: "c".into(), name: "client:board".into() };
+    let declare = |client: Client| it.group.change(|state| _ = state.clients.insert(client.name.clone(), client));
+    // Nobody declared it: it may do nothing.
+    assert!(!it.ingress.may_publish(&who, "house/x") && !it.ingress.may_subscribe(&who, "house/x"));
+    declare(board(|client| {
+        client.publish = rules(&["house/#"]);
+        client.subscribe = rules(&["group:lobby", "house/+"]);
+        // The profile of the fixture opens: what a deploy would have refused is refused here too.
+        client.commands = rules(&[READER, "group:lobby"]);
+    }));
+    it.group.change(|state| {
+        let reader = state.devices.get_mut(&DeviceId::new(READER)).unwrap();
+        reader.device.groups = rules(&["lobby"]);
+    });
+    for (topic, may) in [
+        ("house/x", true),
+        ("garden", false),
+        ("spalla/v1/hq/reader-1/command", false),
+        ("spalla/v1/hq/reader-1/state/x", false),
+        ("spalla/v1/hq/none/command", false),
+        ("spalla/anything", false),
+    ] {
+        assert_eq!(it.ingress.may_publish(&who, topic), may, "{topic}");
+    }
+    for (filter, may) in [
+        ("house/x", true),
+        ("house/#", false),
+        ("spalla/v1/hq/reader-1/event/#", true),
+        ("spalla/v1/hq/door-1/event/#", false),
+        ("spalla/v1/hq/+/event/#", false),
+        ("$SYS/broker/uptime", false),
+        ("#", false),
+    ] {
+        assert_eq!(it.ingress.may_subscribe(&who, filter), may, "{filter}");
+    }
+    // A declared client is shown what devices say, but no credential.
+    let shown = async |topic: &str, payload: &str| it.ingress.publish(&reader(), &message(topic, payload)).await;
+    assert_eq!(shown("state/battery", "7").await, Verdict::Accept { route: true });
+    assert_eq!(shown("event/presented", r#"{"token":"x"}"#).await, Verdict::Accept { route: false });
+    assert!(matches!(shown("state/battery", "{").await, Verdict::Refuse(_)));
+}
+
+#[tokio::test]
+async fn a_certificate_lets_its_own_device_in_until_that_is_revoked() {
+    let it = fixture();
+    let login = |certificate: &str, username: Option<&str>, password: Option<&str>| Credentials {
+        client_id: "anything".into(),
+        username: username.map(str::to_owned),
+        password: password.map(|text| text.as_bytes().to_vec()),
+        certificate_name: Some(certificate.into()),
+        address: "127.0.0.1:1".parse().unwrap(),
+    };
+    let good = it.ingress.authenticate(&login(READER, None, None)).await.unwrap();
+    assert_eq!(&*good.name, "device:hq/reader-1");
+    // One for the whole site says nothing about who it is: the password does.
+    it.ingress.authenticate(&login("all devices of hq", Some(READER), Some("sesame"))).await.unwrap();
+    for wrong in [
+        login("hq/none", None, None),
+        login(READER, Some("hq/door-1"), None),
+        login("hq/door-1", Some(READER), Some("sesame")),
+        login("client:none", None, None),
+    ] {
+        assert_eq!(it.ingress.authenticate(&wrong).await, Err(Refusal::NotAuthorised), "{wrong:?}");
+    }
+    it.group.change(|state| {
+        state.devices.get_mut(&DeviceId::new(READER)).unwrap().device.password_hash = Some(Device::REVOKED.into());
+        state.devices.get_mut(&DeviceId::new("hq/door-1")).unwrap().device.bridge = Some(DeviceId::new(READER));
+    });
+    for gone in [READER, "hq/door-1"] {
+        assert_eq!(it.ingress.authenticate(&login(gone, None, None)).await, Err(Refusal::NotAuthorised), "{gone}");
+    }
 }
 
 #[tokio::test]

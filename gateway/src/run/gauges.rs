@@ -16,12 +16,16 @@ pub struct Rooms {
 impl Gauges for Rooms {
     fn read(&self) -> Vec<(&'static str, u64)> {
         let broker = self.broker.stats();
+        let of = |counted: &std::collections::BTreeMap<&'static str, u64>, reason: &str| counted.get(reason).copied().unwrap_or(0);
+        let denied = of(&broker.dropped, "denied") + of(&broker.dropped, "subscription-denied");
         let mut out = vec![
             ("mqtt_connections", broker.connections),
             ("mqtt_received_total", broker.received),
             ("mqtt_sent_total", broker.sent),
             ("mqtt_refused_total", broker.refused.values().sum()),
             ("mqtt_dropped_total", broker.dropped.values().sum()),
+            ("mqtt_denied_total", denied),
+            ("mqtt_slow_total", of(&broker.ended, "slow")),
             ("mqtt_router_restarts_total", broker.router_restarts),
         ];
         out.extend(self.ingress.counters().named());

@@ -13,11 +13,12 @@ use crate::effects::{
 };
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
+use crate::listeners::Listeners;
 use crate::telemetry::Telemetry;
 use crate::uplink;
 use anyhow::{Context, Result, bail};
 use spalla_broker::rpc::Tls;
-use spalla_broker::server::{Broker, BrokerConfig};
+use spalla_broker::server::{Addresses, Broker};
 use spalla_shared::id::GroupId;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -90,9 +91,10 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     };
     let ingress = Ingress::new(ingress_options, vec![group.clone()], telemetry.clone(), acks.clone());
     // Sessions, what waits for them and retained messages outlive a restart; device commands never do.
-    let store = Some(config.data.join("broker.db"));
-    let broker_config = BrokerConfig { tcp: Some(config.devices.listen), store, ..BrokerConfig::default() };
-    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await.context("the broker for devices (devices.listen)")?);
+    let store = config.data.join("broker.db");
+    let broker_config = config.devices.broker(store).map_err(|what| anyhow::anyhow!("devices.tls: {what}"))?;
+    let broker = Arc::new(Broker::start(broker_config, ingress.clone()).await.context("the broker for devices ([devices])")?);
+    let listeners = Arc::new(Listeners::new(config.devices.tls.clone(), broker.clone()));
     let executor_options = ExecutorOptions {
         node: config.node,
         boot: mesh.boot(),
@@ -114,6 +116,8 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     let mut rooms = JoinSet::new();
     rooms.spawn(ingress.clone().keep_presence());
     rooms.spawn(ingress.clone().keep_logins(broker.clone()));
+    rooms.spawn(ingress.clone().keep_denials());
+    rooms.spawn(listeners.clone().heed_hangup());
     rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
     rooms.spawn(clock::keep_time(group.clone()));
     tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
@@ -153,11 +157,12 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
             ingress: ingress.clone(),
             uplink: uplink.as_ref().map(|uplink| uplink.status.clone()),
         }),
+        listeners,
         token,
         started: Instant::now(),
     };
     let server = api::serve(app).await?;
-    tracing::info!(node = %config.node, site = %config.site, boot = mesh.boot(), devices = ?broker.addresses().tcp, mesh = %mesh.address(), api = %server.address, "gateway is up");
+    tracing::info!(node = %config.node, site = %config.site, boot = mesh.boot(), devices = %shown(broker.addresses()), mesh = %mesh.address(), api = %server.address, "gateway is up");
 
     let why = tokio::select! {
         why = lives::asked_to_stop() => { why?; None }
@@ -186,6 +191,14 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         Some(why) => bail!("stopped: {why}"),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Every address that devices may use.
+fn shown(addresses: Addresses) -> String {
+    let Addresses { tcp, tls, ws, wss } = addresses;
+    let all = [("tcp", tcp), ("tls", tls), ("ws", ws), ("wss", wss)];
+    let parts = all.into_iter().filter_map(|(kind, address)| Some(format!("{kind} {}", address?)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn tuning(config: &Config) -> Tuning {

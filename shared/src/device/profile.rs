@@ -171,6 +171,11 @@ impl CommandSpec {
 }
 
 impl Profile {
+    /// It has a command that opens something.
+    pub fn can_open(&self) -> bool {
+        self.capabilities.iter().flat_map(|capability| capability.commands.values()).any(|command| command.class == CommandClass::Opening)
+    }
+
     pub fn command(&self, name: &str) -> Option<&CommandSpec> {
         self.capabilities.iter().find_map(|capability| capability.commands.get(name))
     }

@@ -91,10 +91,37 @@ pub enum Command {
         node: NodeId,
         semantics: u32,
     },
+    /// What clients of `node` were not let do, gathered there and told once. `key` is new for each gathering.
+    Denials {
+        node: NodeId,
+        denials: Vec<Denial>,
+        key: Arc<str>,
+    },
     /// Switches changed meanings of existing commands on, from this entry. Refused: `conflict` while a gateway's build does not know them.
     EnableSemantics {
         version: u32,
     },
+}
+
+/// Equal things that one client was not let do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// `device:…`, `client:…`, or `unknown` for a login that nobody stands behind.
+    pub who: Actor,
+    pub what: Denied,
+    /// The first topic, filter or address of them.
+    pub first: Arc<str>,
+    pub count: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Denied {
+    Login,
+    Publish,
+    Subscribe,
+    /// Not denied: a device command that a service client gave by its rules, past the flows.
+    Command,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::device::Profile;
 use crate::device::convention::{Compiled, Speaker};
 use crate::flow::plan::Plan;
 use crate::id::{Actor, DeviceId};
-use crate::resource::{Area, Device, Person, Pool, Resource};
+use crate::resource::{Area, Client, Device, Person, Pool, Resource, names_device};
 use crate::topic::is_level;
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +73,7 @@ fn check(state: &State, resources: &[Resource]) -> Result<Plans, Rejection> {
             Resource::Pool(pool) => check_pool(state, pool),
             Resource::Area(area) => check_area(state, &declared, area),
             Resource::Person(person) => check_person(person),
+            Resource::Client(client) => check_client(state, &declared, client),
         };
         checked.map_err(|error| Rejection::new(&error.code, format!("{kind} {name}: {}", error.message)))?;
     }
@@ -182,6 +183,30 @@ fn check_person(person: &Person) -> Result<(), Rejection> {
     if person.id.is_empty() || person.id.chars().any(char::is_control) { invalid("a person needs an id") } else { Ok(()) }
 }
 
+/// Its rules name devices that there are, and commands only where nothing opens: a group that gains such a device later does not
+/// bring it in, the gateway looks again at each message.
+fn check_client(state: &State, declared: &Declared, client: &Client) -> Result<(), Rejection> {
+    if !is_level(&client.name) {
+        return invalid("a client needs a name without `/ + # $`");
+    }
+    for (key, filters) in [("subscribe", &client.subscribe), ("publish", &client.publish)] {
+        for filter in filters {
+            client.check_filter(key, filter).or_else(|problem| invalid(format!("{key}: {problem}")))?;
+        }
+    }
+    let rules = client.commands.iter().chain(&client.speaks_for);
+    if let Some(stranger) = rules.filter(|rule| !rule.starts_with("group:")).find(|id| !known_device(state, declared, &DeviceId::new(id))) {
+        return invalid(format!("`{stranger}` is no device"));
+    }
+    let newer = declared.devices.values().copied();
+    let older = state.devices.values().map(|known| &known.device).filter(|device| !declared.devices.contains_key(&device.id));
+    let opens = |device: &&Device| profile_of(state, declared, &device.profile).is_some_and(Profile::can_open);
+    match newer.chain(older).filter(|device| names_device(&client.commands, device)).find(opens) {
+        Some(device) => invalid(format!("it may not command `{}`, which can open something: only flows and grants do", device.id)),
+        None => Ok(()),
+    }
+}
+
 fn known_device(state: &State, declared: &Declared, device: &DeviceId) -> bool {
     state.devices.contains_key(device) || declared.devices.contains_key(device)
 }
@@ -209,6 +234,12 @@ fn declare(context: &mut Context, resource: &Resource, plans: &Plans) -> bool {
             let attached = there.and_then(|there| there.attached.clone());
             devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: now });
             true
+        }
+        Resource::Client(client) => {
+            // As for devices: a file holds no password.
+            let kept = context.state.clients.get(&client.name).and_then(|there| there.password_hash.clone());
+            let client = Client { password_hash: client.password_hash.clone().or(kept), ..client.clone() };
+            replace(&mut context.state.clients, client.name.clone(), client)
         }
         Resource::Pool(pool) => declare_pool(context, pool),
     }
@@ -267,20 +298,30 @@ fn detail(resource: &Resource, plans: &Plans) -> Value {
         Resource::Profile(profile) => Value::object([("version", Value::from(profile.version))]),
         Resource::Device(device) => Value::object([
             ("profile", Value::String(device.profile.clone())),
-            (
-                "login",
-                Value::from(if device.is_revoked() {
-                    "revoked"
-                } else if device.has_password() {
-                    "new password"
-                } else {
-                    "as it was"
-                }),
-            ),
+            ("login", Value::from(login(device.is_revoked(), device.has_password()))),
         ]),
+        Resource::Client(client) => {
+            let list = |rules: &[Arc<str>]| Value::array(rules.iter().cloned().map(Value::String).collect());
+            Value::object([
+                ("subscribe", list(&client.subscribe)),
+                ("publish", list(&client.publish)),
+                ("commands", list(&client.commands)),
+                ("speaks_for", list(&client.speaks_for)),
+                ("login", Value::from(login(client.is_revoked(), client.has_password()))),
+            ])
+        }
         Resource::Pool(pool) => Value::object([("units", Value::Int(pool.units.len() as i64))]),
         Resource::Area(area) => Value::object([("doors", Value::Int(area.doors.len() as i64))]),
         Resource::Person(person) => Value::object([("roles", Value::array(person.roles.iter().cloned().map(Value::String).collect()))]),
+    }
+}
+
+/// What a declaration says of a login.
+fn login(revoked: bool, password: bool) -> &'static str {
+    match (revoked, password) {
+        (true, _) => "revoked",
+        (_, true) => "new password",
+        _ => "as it was",
     }
 }
 

@@ -9,6 +9,7 @@ pub mod command;
 pub mod context;
 pub mod correlation;
 pub mod dedupe;
+pub mod denial;
 pub mod deploy;
 pub mod desk;
 pub mod door;
@@ -43,7 +44,7 @@ mod waiting;
 pub mod whereabouts;
 pub mod work_item;
 
-pub use command::{Accepted, Command, Entry, Rejection, Reply};
+pub use command::{Accepted, Command, Denial, Denied, Entry, Rejection, Reply};
 pub use context::Context;
 pub use effect::{Effect, EffectClass, Outcome, Owner, Request};
 pub use problem::Problem;

@@ -18,7 +18,7 @@ use crate::device::Profile;
 use crate::event::Event;
 use crate::flow::plan::{FlowKey, Plan};
 use crate::id::{CredentialId, DeviceId, EffectId, GrantId, GroupId, InstanceId, NodeId, SiteId, WorkItemId};
-use crate::resource::{Area, Device, Person};
+use crate::resource::{Area, Client, Device, Person};
 use crate::time::Timestamp;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,9 @@ pub struct State {
     pub devices: BTreeMap<DeviceId, DeviceState>,
     pub areas: BTreeMap<Arc<str>, Area>,
     pub people: BTreeMap<Arc<str>, Person>,
+    /// Programs that speak MQTT here beside devices, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<Arc<str>, Client>,
     pub pools: BTreeMap<Arc<str>, PoolState>,
 
     pub instances: BTreeMap<InstanceId, Arc<Instance>>,
@@ -206,6 +209,7 @@ impl State {
             devices: BTreeMap::new(),
             areas: BTreeMap::new(),
             people: BTreeMap::new(),
+            clients: BTreeMap::new(),
             pools: BTreeMap::new(),
             instances: BTreeMap::new(),
             effects: BTreeMap::new(),

@@ -23,7 +23,7 @@ pub fn build(at: Timestamp, mut resources: Vec<Resource>) -> Result<World, Strin
         Resource::Profile(_) => 0,
         Resource::Device(_) => 1,
         Resource::Pool(_) | Resource::Person(_) => 2,
-        Resource::Area(_) => 3,
+        Resource::Area(_) | Resource::Client(_) => 3,
         Resource::Flow(_) => 4,
     });
     for some in resources.chunks(RESOURCES_MAX) {

@@ -1,7 +1,7 @@
 //! A resource file: one or several `---` documents, each a flow (it has `document:`) or something with a `kind:`.
 //! Reports all that is wrong, by line; gives resources only where nothing is.
 
-use super::{FlowDocument, Resource};
+use super::{Client, FlowDocument, Resource};
 use crate::device::Profile;
 use crate::flow::document::{Located, read_all};
 use crate::flow::{Diagnostic, check_located, join, suggest};
@@ -10,7 +10,7 @@ use crate::value::{Object, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-const KINDS: [&str; 5] = ["area", "device", "person", "pool", "profile"];
+const KINDS: [&str; 6] = ["area", "client", "device", "person", "pool", "profile"];
 
 /// What a file declares, and the warnings about it.
 #[derive(Clone, Debug)]
@@ -121,8 +121,21 @@ fn rules(resource: &Resource) -> Vec<Diagnostic> {
             let twice = pool.units.iter().enumerate().filter(|(_, unit)| !seen.insert(&unit.name));
             twice.map(|(index, unit)| again(format!("/units/{index}/name"), &format!("unit `{}`", unit.name))).collect()
         }
+        Resource::Client(client) => client_rules(client),
         Resource::Flow(_) | Resource::Device(_) | Resource::Area(_) | Resource::Person(_) => Vec::new(),
     }
+}
+
+fn client_rules(client: &Client) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for (key, filters) in [("subscribe", &client.subscribe), ("publish", &client.publish)] {
+        for (index, filter) in filters.iter().enumerate() {
+            if let Err(problem) = client.check_filter(key, filter) {
+                errors.push(Diagnostic::error("bad-value", format!("/{key}/{index}"), problem));
+            }
+        }
+    }
+    errors
 }
 
 fn again(pointer: String, what: &str) -> Diagnostic {

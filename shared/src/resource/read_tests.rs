@@ -19,9 +19,10 @@ fn one_file_holds_many_kinds() {
                 kind: device\nid: hq/door-1\nprofile: lock\ngroups: [ hq/doors ]\n---\n\
                 kind: person\nid: anna@example.com\nroles: [ guard ]\n---\n\
                 kind: area\nname: main\ndoors: [ hq/door-1 ]\n---\n\
+                kind: client\nname: board\nsubscribe: [ 'spalla/v1/hq/+/state/#', 'group:lobby', '$SYS/#' ]\ncommands: [ hq/sign ]\n---\n\
                 document: { dsl: '1.0.3', namespace: n, name: m, version: '1.0.0' }\ndo: [ { a: { call: audit.note, with: { subject: a, text: b } } } ]\n";
     let titles: Vec<String> = read(text).unwrap_or_else(|found| panic!("{}", list(&found))).iter().map(|r| r.title().1).collect();
-    assert_eq!(titles, ["docks", "hq/door-1", "anna@example.com", "main", "n/m:1.0.0"]);
+    assert_eq!(titles, ["docks", "hq/door-1", "anna@example.com", "main", "board", "n/m:1.0.0"]);
 }
 
 #[test]
@@ -62,8 +63,13 @@ fn mistakes_are_told_with_place_and_mend() {
             "unknown-name",
             "property `x`",
         ),
+        ("kind: client\nname: A b".into(), 2, "bad-value", "must match"),
+        ("kind: client\nname: a\nsubscribe: [ 'x/#/y' ]".into(), 3, "bad-value", "# last"),
+        ("kind: client\nname: a\nsubscribe:\n  - $share/g/x".into(), 4, "bad-value", "leave `$share/…/` out"),
+        ("kind: client\nname: a\npublish: [ spalla/v1/hq/x/command ]".into(), 3, "bad-value", "`commands` name devices"),
+        ("kind: client\nname: a\ncommands: [ door ]".into(), 3, "bad-value", "must match"),
         ("document: { dsl: '1.0.3', namespace: n, name: m, version: '1.0.0' }\ndo: []\n".into(), 2, "empty", "`do` is empty"),
-    ] as [(String, u32, &str, &str); 19]
+    ] as [(String, u32, &str, &str); 24]
     {
         let found = read(&text).expect_err(&text);
         let hit = found.iter().any(|d| (d.line, &*d.code) == (line, code) && d.to_string().contains(part));

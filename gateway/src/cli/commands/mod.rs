@@ -9,6 +9,7 @@ mod functions;
 mod instance;
 mod look;
 mod profile;
+mod service_client;
 mod task;
 
 pub use draw::DrawArgs;
@@ -54,6 +55,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(command) => device::dispatch(&client, command, json).await,
+            Command::Client(command) => service_client::dispatch(&client, command, json).await,
             Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
             Command::Audit(_) => look::verify(&client, json).await,
             Command::Mesh(MeshCommand::Status) => look::mesh(&client, json).await,

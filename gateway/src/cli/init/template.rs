@@ -1,6 +1,7 @@
 //! The commented settings file of one gateway.
 
 use super::{InitOptions, Place};
+use crate::config::DeviceLimits;
 use std::fmt::Write;
 
 /// `spalla.toml` of `own`, with every gateway of the mesh in it. Paths count from the file's folder.
@@ -45,8 +46,26 @@ workbooks = "workbooks"
 # Devices speak MQTT 3.1.1 or 5 here, each with its user name and password.
 [devices]
 listen = {devices}
+# MQTT over WebSocket (subprotocol `mqtt`), plain.
+# websocket = "0.0.0.0:8083"
 # Lets clients in without a password: anyone who reaches the port may then speak as any device.
 allow_anonymous = false
+
+# The same over TLS, one identity for both addresses. With client_ca a client certificate whose common name is a device id
+# (`hq/reader-1`) or `client:NAME` needs no password; client_required turns away those without one; client_crl holds revocation
+# lists of that authority. `kill -HUP` or POST /api/v1/listeners/reload reads the files again without ending sessions.
+# [devices.tls]
+# listen = "0.0.0.0:8883"
+# websocket = "0.0.0.0:8084"
+# certificate = "tls/devices.pem"
+# key = "tls/devices.key"
+# client_ca = "tls/devices-ca.pem"
+# client_required = false
+# client_crl = "tls/devices-crl.pem"
+
+# How much the listeners let in; gateway/docs/broker.md lists the other limits, and what each may be.
+# [devices.limits]
+{limits}
 
 # The HTTP API. Everywhere but on loopback it wants TLS.
 [api]
@@ -84,10 +103,19 @@ key = "tls/node.key"
         organisation = quoted(&options.organisation),
         mesh = quoted(&options.mesh),
         site = quoted(own.site.as_str()),
+        limits = limits(),
         devices = quoted(&own.open_address(own.devices_port)),
         api_port = own.api_port,
         peers = quoted(&own.open_address(own.mesh_port)),
     )
+}
+
+/// The limits that sites change most, at their defaults.
+fn limits() -> String {
+    let shown = ["connections", "connections_per_login", "packet_size", "publish_rate", "offline_queue", "session_expiry_s"];
+    let bounds = DeviceLimits::default().bounds();
+    let lines = bounds.iter().filter(|bound| shown.contains(&bound.name)).map(|bound| format!("# {} = {}", bound.name, bound.default));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A TOML basic string. Topic levels hold no control characters, so quote and backslash are all there is to escape.

@@ -25,11 +25,11 @@ fn what_init_writes_is_accepted_and_each_site_folder_stands_alone() {
     let configs: Vec<Config> =
         report.sites.iter().map(|site| Config::load(&elsewhere.join(site.site.as_str()).join("spalla.toml")).expect("loads")).collect();
 
-    assert_eq!(configs[1].devices.listen.to_string(), "127.0.0.1:1884");
+    assert_eq!(configs[1].devices.listen.expect("a listener").to_string(), "127.0.0.1:1884");
     assert_eq!(configs[1].peers.listen.to_string(), "127.0.0.1:7884");
     assert_eq!(configs[1].api.listen.to_string(), "127.0.0.1:8081");
     // Another machine: its own ports from the base, open to others, but for the API.
-    assert_eq!(configs[2].devices.listen.to_string(), "0.0.0.0:1883");
+    assert_eq!(configs[2].devices.listen.expect("a listener").to_string(), "0.0.0.0:1883");
     assert_eq!(configs[2].peers.gateways[2].address, "10.0.0.9:7883");
     assert!(configs[2].api.listen.ip().is_loopback());
     assert_eq!(configs[0].organisation, "acme \"north\"");

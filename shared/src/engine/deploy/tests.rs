@@ -79,6 +79,34 @@ fn a_device_declared_again_without_a_password_keeps_the_one_it_has() {
 }
 
 #[test]
+fn a_client_never_commands_what_opens_and_keeps_its_password() {
+    let mut state = building();
+    let mut context = Context::new(&mut state, 1, Timestamp(0));
+    let Resource::Device(of_group) = device("hq/x", "door", None) else { unreachable!() };
+    apply(&mut context, &[Resource::Device(Device { groups: vec!["mine".into()], ..of_group }), device("hq/r", "reader", None)]).unwrap();
+    let client = |commands: &[&str], speaks_for: &[&str], password_hash: Option<&str>| {
+        let list = |ids: &[&str]| ids.iter().map(|id| Arc::from(*id)).collect();
+        let (commands, speaks_for, password_hash) = (list(commands), list(speaks_for), password_hash.map(Arc::from));
+        Resource::Client(Client { name: "board".into(), commands, speaks_for, password_hash, ..Client::default() })
+    };
+    let opens = "invalid: client board: it may not command `hq/x`, which can open something: only flows and grants do";
+    for (commands, speaks_for, refusal) in [
+        (&["hq/x"][..], &[][..], opens),
+        (&["group:mine"], &[], opens),
+        (&["hq/none"], &[], "invalid: client board: `hq/none` is no device"),
+        (&[], &["hq/none"], "invalid: client board: `hq/none` is no device"),
+    ] {
+        assert_eq!(apply(&mut context, &[client(commands, speaks_for, None)]), Err(refusal.into()));
+    }
+    apply(&mut context, &[client(&["hq/r"], &["hq/x"], Some("old"))]).unwrap();
+    assert_eq!(apply(&mut context, &[client(&["hq/r"], &["hq/x"], None)]), Ok(Vec::new()), "nothing changed");
+    apply(&mut context, &[client(&[], &[], None)]).unwrap();
+    assert_eq!(context.state.clients["board"].password_hash.as_deref(), Some("old"));
+    let bad = Client { name: "board".into(), publish: vec!["spalla/#".into()], ..Client::default() };
+    assert!(apply(&mut context, &[Resource::Client(bad)]).is_err_and(|error| error.contains("publish: topics of the gateway")));
+}
+
+#[test]
 fn a_flow_version_keeps_its_content_and_begins_enabled() {
     let mut state = building();
     let mut context = Context::new(&mut state, 1, Timestamp(0));
