@@ -4,7 +4,7 @@ use super::Ingress;
 use super::clients::client_of;
 use super::counters::count;
 use super::event;
-use super::logins::KnownLogin;
+use super::logins::{KnownLogin, login_name};
 use super::passwords::Check;
 use super::watch::Heard;
 use crate::effects::clock::wall_now;
@@ -120,7 +120,8 @@ impl Hooks for Ingress {
     }
 
     async fn connected(&self, who: &Principal, session: u64) {
-        self.logins.connected(&who.client_id, &who.name);
+        let current = self.known_login(login_name(&who.name)).map(|known| known.token(false));
+        self.logins.connected(&who.client_id, &who.name, current);
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
             self.telemetry.connected(&device, session, wall_now());

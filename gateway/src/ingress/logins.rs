@@ -15,7 +15,7 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_millis(100);
 /// A look without being told to.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Logins between their check and their session. More than that many at once are not seen.
+/// Logins between their check and their session. Of one beyond them the password of now is taken for the one that fitted.
 const CHECKED_MAX: usize = 4_096;
 
 /// A declared login: a device by its id, a service client as `client:NAME`.
@@ -64,6 +64,11 @@ impl KnownLogin {
     }
 }
 
+/// What a principal logs in by: `hq/reader-1` of `device:hq/reader-1`.
+pub(super) fn login_name(principal: &str) -> &str {
+    principal.strip_prefix(super::hooks::DEVICE_PREFIX).unwrap_or(principal)
+}
+
 #[derive(Default)]
 pub(super) struct Logins {
     inner: Mutex<Inner>,
@@ -86,9 +91,10 @@ impl Logins {
         inner.checked.insert((client_id.to_owned(), principal.clone()), token);
     }
 
-    pub fn connected(&self, client_id: &str, principal: &Arc<str>) {
+    /// `current`: what the log has for the principal.
+    pub fn connected(&self, client_id: &str, principal: &Arc<str>, current: Option<Token>) {
         let mut inner = self.inner.lock();
-        let Some(token) = inner.checked.remove(&(client_id.to_owned(), principal.clone())) else { return };
+        let Some(token) = inner.checked.remove(&(client_id.to_owned(), principal.clone())).or(current) else { return };
         let live = inner.live.entry(principal.clone()).or_default();
         if !live.contains(&token) {
             live.push(token);
@@ -103,8 +109,7 @@ impl Logins {
     fn outdated(&self, state: &State) -> Vec<Arc<str>> {
         let inner = self.inner.lock();
         let old = |principal: &str, live: &[Token]| {
-            let username = principal.strip_prefix(super::hooks::DEVICE_PREFIX).unwrap_or(principal);
-            let known = KnownLogin::of(state, username);
+            let known = KnownLogin::of(state, login_name(principal));
             !known.is_some_and(|known| live.iter().all(|token| known.still_takes(token)))
         };
         inner.live.iter().filter(|(principal, live)| old(principal, live)).map(|(principal, _)| principal.clone()).collect()
