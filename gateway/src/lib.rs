@@ -11,6 +11,7 @@ pub mod config;
 pub mod ingress;
 mod speakers;
 pub mod telemetry;
+mod templates;
 
 pub mod consensus;
 pub mod storage;

@@ -7,6 +7,7 @@ mod foreign;
 mod fsync;
 mod mesh;
 mod no_quorum;
+mod safety;
 mod shutdown;
 mod snapshots;
 mod tidy;
