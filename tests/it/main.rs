@@ -2,15 +2,18 @@
 
 mod api;
 mod device;
+mod failover;
 mod faults;
 mod foreign;
 mod fsync;
 mod mesh;
 mod no_quorum;
+mod secrets;
 mod shutdown;
 mod snapshots;
 mod tidy;
 mod tools;
+mod versions;
 
 /// The gateway's program, built with these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
