@@ -2,16 +2,19 @@
 
 mod api;
 mod device;
+mod failover;
 mod faults;
 mod foreign;
 mod fsync;
 mod mesh;
 mod no_quorum;
 mod safety;
+mod secrets;
 mod shutdown;
 mod snapshots;
 mod tidy;
 mod tools;
+mod versions;
 
 /// The gateway's program, built with these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

@@ -53,7 +53,7 @@ pub(super) fn refresh_interests(state: &mut State) {
 
 fn scheduled_flow(timer: &Timer) -> Option<FlowKey> {
     match &timer.what {
-        TimerWhat::Schedule { flow } => Some(flow.clone()),
+        TimerWhat::Schedule { flow } => Some((**flow).clone()),
         _ => None,
     }
 }
@@ -75,7 +75,7 @@ fn arm(context: &mut Context, flow: &FlowKey, schedule: Option<&Schedule>, due: 
         Some(Schedule::On(_)) | None => None,
     };
     if let Some(due) = next {
-        context.state.timers.insert(Timer { due, what: TimerWhat::Schedule { flow: flow.clone() } });
+        context.state.timers.insert(Timer { due, what: TimerWhat::Schedule { flow: Box::new(flow.clone()) } });
     }
 }
 

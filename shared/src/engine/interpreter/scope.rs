@@ -99,6 +99,8 @@ impl Interpreter<'_, '_> {
             .timers
             .insert(Timer { due: guard.due, what: TimerWhat::Timeout { instance: cursor.id.clone(), guard: guard.id } });
         if let Some(frame) = cursor.top_mut() {
+            // Few have more than one, and a vector's first step makes room for four.
+            frame.guards.reserve_exact(1);
             frame.guards.push(guard);
         }
     }

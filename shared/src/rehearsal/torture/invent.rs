@@ -6,9 +6,9 @@ use crate::engine::instance::{Frame, Listening, Work};
 use crate::event::Event;
 use crate::flow::plan::{AttributeMatch, Consume, EventFilter, TaskKind, Until};
 use crate::rehearsal::stub::EventTemplate;
+use crate::small_map::SmallMap;
 use crate::time::Timestamp;
 use crate::value::{Object, Value};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Deepest schema that is followed.
@@ -76,7 +76,7 @@ pub fn starters(consume: &Consume) -> Vec<EventTemplate> {
         Consume::All(filters) => filters.iter().collect(),
         Consume::Any { filters, .. } => filters.iter().take(1).collect(),
     };
-    filters.into_iter().map(|filter| EventTemplate::of(&Value::Object(Arc::new(fields(filter, &BTreeMap::new()))))).collect()
+    filters.into_iter().map(|filter| EventTemplate::of(&Value::Object(Arc::new(fields(filter, &SmallMap::default()))))).collect()
 }
 
 pub fn names_type(consume: &Consume, kind: &str) -> bool {
@@ -132,7 +132,7 @@ fn wanted<'a>(consume: &'a Consume, listening: &Listening) -> Vec<&'a EventFilte
     }
 }
 
-fn fields(filter: &EventFilter, keys: &BTreeMap<Arc<str>, Value>) -> Object {
+fn fields(filter: &EventFilter, keys: &SmallMap<Arc<str>, Value>) -> Object {
     let mut fields = Object::new();
     fields.insert("type".into(), Value::from("torture.invented"));
     let mut data = Value::empty_object();
