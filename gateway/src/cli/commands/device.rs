@@ -8,6 +8,7 @@ use crate::cli::failure::usage;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 pub async fn dispatch(client: &Client, command: DeviceCommand, json: bool) -> Result<ExitCode> {
@@ -107,21 +108,14 @@ fn show(body: &Value, json: bool) -> Result<ExitCode> {
 }
 
 fn proposals(body: &Value, json: bool) -> Result<ExitCode> {
-    if json {
-        output::json(body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|one| vec![cell(&one["id"]), cell(&one["profile"]), cell(&one["bridge"]), cell(&one["title"]), one["parameters"].to_string()])
-        .collect();
-    output::table(
-        &["PROPOSED", "PROFILE", "BRIDGE", "TITLE", "PARAMETERS"],
-        &rows,
-        "no bridge of this gateway knows of a device that is not declared",
-    );
+    let columns: [(&str, fn(&Value) -> String); 5] = [
+        ("PROPOSED", |one| cell(&one["id"])),
+        ("PROFILE", |one| cell(&one["profile"])),
+        ("BRIDGE", |one| cell(&one["bridge"])),
+        ("TITLE", |one| cell(&one["title"])),
+        ("PARAMETERS", |one| one["parameters"].to_string()),
+    ];
+    output::list(body, json, &columns, "no bridge of this gateway knows of a device that is not declared");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,6 +132,7 @@ async fn watch(client: &Client, id: Option<&str>, json: bool) -> Result<ExitCode
             } else {
                 heard(data);
             }
+            ControlFlow::<()>::Continue(())
         })
         .await?;
     Ok(ExitCode::SUCCESS)
