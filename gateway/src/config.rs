@@ -64,7 +64,23 @@ pub struct Peers {
     /// Log entries kept behind a snapshot, 100 to 1000000: a gateway that missed more is sent the snapshot.
     #[serde(default)]
     pub snapshot_keep: Option<u64>,
+    /// The same at every gateway.
+    #[serde(default)]
+    pub timing: Timing,
     pub gateways: Vec<Gateway>,
+}
+
+/// How far the gateways are from each other: how soon a silent leader is replaced, against elections without need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// One campus, round trips below 5 ms, disks that sync in a few.
+    Lan,
+    /// One metropolitan network, round trips below 30 ms.
+    #[default]
+    Metro,
+    /// Round trips up to 150 ms.
+    Wan,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Times and sizes of agreement, and the openraft settings that come of them.
 
+use crate::config::Timing;
 use openraft::{Config, ConfigError, SnapshotPolicy};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +22,30 @@ pub struct Tuning {
 }
 
 impl Default for Tuning {
-    /// For gateways in one metropolitan network.
     fn default() -> Self {
+        Self::for_network(Timing::default())
+    }
+}
+
+impl Tuning {
+    /// A leader is silent for `election_max` before others may follow a new one, and for up to as long again before one of them
+    /// asks. An answer to a heartbeat may take one heartbeat, an fsync at the far side included.
+    pub fn for_network(timing: Timing) -> Self {
+        let (heartbeat, election_min, election_max) = match timing {
+            Timing::Lan => (80, 240, 400),
+            Timing::Metro => (150, 600, 1200),
+            Timing::Wan => (500, 2_000, 4_000),
+        };
         Self {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(600),
-            election_max: Duration::from_millis(1200),
+            heartbeat: Duration::from_millis(heartbeat),
+            election_min: Duration::from_millis(election_min),
+            election_max: Duration::from_millis(election_max),
             snapshot_every: 20_000,
             snapshot_len: 32 * 1024 * 1024,
             snapshot_keep: 5_000,
         }
     }
-}
 
-impl Tuning {
     pub(super) fn raft(&self, group: &str) -> Result<Arc<Config>, ConfigError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let config = Config {

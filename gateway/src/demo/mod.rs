@@ -18,6 +18,7 @@ mod visitors;
 mod webhook;
 mod world;
 
+use crate::config::Timing;
 use anyhow::{Context, Result, bail};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ pub struct Args {
     /// Measure instead: latencies, rates, failover gaps, memory. Some minutes; prints a table.
     #[arg(long, conflicts_with = "headless")]
     measure: bool,
+    /// How far the gateways think they are from each other: lan, metro or wan.
+    #[arg(long, value_enum, default_value_t)]
+    timing: Timing,
     /// Visits of the script.
     #[arg(long, default_value_t = 24)]
     visits: u64,
@@ -79,7 +83,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 async fn play(args: &Args, folder: &std::path::Path) -> Result<ExitCode> {
     let began = std::time::Instant::now();
     let say: Say = Arc::new(move |text: &str| eprintln!("{:7.1} s  {text}", began.elapsed().as_secs_f64()));
-    let (world, streams) = world::World::start(folder, &*say).await?;
+    let (world, streams) = world::World::start(folder, args.timing, &*say).await?;
     if args.measure {
         measure::play(world, streams, folder, say).await?;
         return Ok(ExitCode::SUCCESS);

@@ -93,7 +93,7 @@ pub struct Streams {
 
 impl World {
     /// Writes the configs, starts everything, declares the resources and connects the devices. `say` tells how it goes.
-    pub async fn start(folder: &Path, say: impl Fn(&str)) -> Result<(Arc<Self>, Streams)> {
+    pub async fn start(folder: &Path, timing: config::Timing, say: impl Fn(&str)) -> Result<(Arc<Self>, Streams)> {
         let cloud = Cloud::start(ORGANISATION, MESH).await?;
         let (webhook, notifications) = webhook::open().await?;
         say("writing certificates and configs for hq, plant and depot");
@@ -122,6 +122,7 @@ impl World {
         for (place, site) in made.sites.iter().enumerate() {
             let mut config = config::Config::load(&site.config)?;
             config.peers.listen = mesh_address(place);
+            config.peers.timing = timing;
             config.devices.listen = SocketAddr::from(([127, 0, 0, 1], ports[place * 3 + 1]));
             config.api.listen = SocketAddr::from(([127, 0, 0, 1], ports[place * 3 + 2]));
             for (to, gateway) in config.peers.gateways.iter_mut().enumerate() {

@@ -31,7 +31,7 @@ impl Hooks for Ingress {
             return Ok(principal(if known { format!("{DEVICE_PREFIX}{name}") } else { ANONYMOUS.into() }));
         };
         let name = credentials.username.as_deref().unwrap_or_default();
-        let hash = self.lookup(&DeviceId::new(name), |device, _| device.password_hash.clone()).flatten();
+        let hash = self.password_hash(&DeviceId::new(name));
         let check = match &hash {
             Some(hash) => self.passwords.check(name, hash, password).await,
             None => Check::Bad,
@@ -102,7 +102,8 @@ impl Hooks for Ingress {
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
             self.telemetry.connected(&device, session, wall_now());
-            self.logins.connected(&who.client_id, &device);
+            let current = self.password_hash(&device);
+            self.logins.connected(&who.client_id, &device, current);
             self.presence.came(device, session);
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_millis(100);
 /// A look without being told to.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Logins between their password's check and their session. More than that many at once are not seen.
+/// Logins between their password's check and their session. Of one beyond them the password of now is taken for the one that fitted.
 const CHECKED_MAX: usize = 4_096;
 
 #[derive(Default)]
@@ -39,9 +39,10 @@ impl Logins {
         inner.checked.insert((client_id.to_owned(), DeviceId::new(device)), hash);
     }
 
-    pub fn connected(&self, client_id: &str, device: &DeviceId) {
+    /// `current`: the hash that the log has for the device.
+    pub fn connected(&self, client_id: &str, device: &DeviceId, current: Option<Arc<str>>) {
         let mut inner = self.inner.lock();
-        let Some(hash) = inner.checked.remove(&(client_id.to_owned(), device.clone())) else { return };
+        let Some(hash) = inner.checked.remove(&(client_id.to_owned(), device.clone())).or(current) else { return };
         let live = inner.live.entry(device.clone()).or_default();
         if !live.contains(&hash) {
             live.push(hash);
@@ -64,15 +65,17 @@ impl Logins {
 }
 
 impl Ingress {
+    /// As the log has it; nothing where the device is not declared or has none.
+    pub(super) fn password_hash(&self, device: &DeviceId) -> Option<Arc<str>> {
+        self.groups.iter().find_map(|group| group.state().read().devices.get(device)?.device.password_hash.clone())
+    }
+
     /// Runs until it is dropped; spawn it once.
     pub async fn keep_logins(self: Arc<Self>, broker: Arc<Broker>) {
         let Some(group) = self.groups.first() else { return };
         let mut applied = group.applied();
         loop {
-            let outdated = {
-                let state = group.state().read();
-                self.logins.outdated(|device| state.devices.get(device).and_then(|known| known.device.password_hash.clone()))
-            };
+            let outdated = self.logins.outdated(|device| self.password_hash(device));
             for device in outdated {
                 self.logins.gone(&device);
                 let cut = broker.disconnect(Actor::device(&device).as_str(), "the password was changed or revoked");

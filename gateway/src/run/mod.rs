@@ -189,7 +189,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
 }
 
 fn tuning(config: &Config) -> Tuning {
-    let usual = Tuning::default();
+    let usual = Tuning::for_network(config.peers.timing);
     Tuning {
         snapshot_every: config.peers.snapshot_every.unwrap_or(usual.snapshot_every),
         snapshot_keep: config.peers.snapshot_keep.unwrap_or(usual.snapshot_keep),

@@ -75,6 +75,9 @@ listen = {peers}
 ca = "tls/ca.pem"
 certificate = "tls/node.pem"
 key = "tls/node.key"
+# How far the gateways are from each other, the same at every one: "lan" (below 5 ms), "metro" (below 30 ms) or "wan" (up to 150 ms).
+# A nearer setting replaces a dead leader sooner.
+timing = "metro"
 # A snapshot every so many log entries, and entries kept behind it for gateways that come back: disk against catching up.
 # snapshot_every = 20000
 # snapshot_keep = 5000
