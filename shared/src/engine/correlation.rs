@@ -4,7 +4,7 @@ use super::command::{Accepted, Rejection, Reply};
 use super::dedupe;
 use super::function;
 use super::instance::{Frame, Listening, Work};
-use super::interest::{filters_of, holds, matches_static};
+use super::interest::{filters_of, holds, is_for_all, matches_static};
 use super::interpreter::{Budgets, Cursor, Interpreter, static_value};
 use super::state::{EarlyEvent, State};
 use crate::event::{DATA_SIZE_MAX, Event};
@@ -158,7 +158,7 @@ impl Interpreter<'_, '_> {
             all.map(|filter| verdict(&mut self.budgets, filter, attributes)).collect()
         });
         verdicts.insert(key, static_matches.clone());
-        let open_ended = filters_of(&listen.to).is_empty();
+        let open_ended = filters_of(&listen.to).is_empty() && is_for_all(attributes);
         let filters = filters_of(&listen.to).iter().chain(until_filters);
         let possible = |(filter, verdict): (&EventFilter, &Verdict)| verdict.may_take(filter, &listening.keys);
         if !open_ended && !filters.zip(static_matches.iter()).any(possible) {

@@ -150,6 +150,9 @@ pub struct TaskFrame {
     /// `$authorization` of an authenticated call: `{scheme, parameter}`. A secret stands there by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Box<Value>>,
+    /// The input of a task that runs a function of the document, while that function's own is `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_input: Option<Box<Value>>,
     /// The case that a `switch` took.
     pub case: Option<u32>,
     pub work: Work,

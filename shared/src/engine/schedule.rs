@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::instance::Instance;
-use super::interest::{Interests, filters_of, matches_static};
+use super::interest::{Interests, filters_of, is_for_all, matches_static};
 use super::interpreter::{Begin, Budgets, Interpreter, static_value};
 use super::state::{State, Timer, TimerWhat};
 use crate::event::Event;
@@ -153,7 +153,7 @@ impl Interpreter<'_, '_> {
             .filter(|index| filters.get(*index).is_some_and(|filter| matches_static(&mut self.budgets, filter, attributes)))
             .collect();
         if !matches!(consume, Consume::All(_)) {
-            return (!matching.is_empty() || filters.is_empty()).then(|| vec![attributes.clone()]);
+            return (!matching.is_empty() || (filters.is_empty() && is_for_all(attributes))).then(|| vec![attributes.clone()]);
         }
         let mut sets = self.context.state.gatherings.remove(flow).unwrap_or_default();
         let mut complete = None;

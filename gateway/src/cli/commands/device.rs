@@ -8,6 +8,7 @@ use crate::cli::failure::usage;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 pub async fn dispatch(client: &Client, command: DeviceCommand, json: bool) -> Result<ExitCode> {
@@ -110,25 +111,22 @@ fn show(body: &Value, json: bool) -> Result<ExitCode> {
 }
 
 fn proposals(body: &Value, json: bool) -> Result<ExitCode> {
-    if json {
-        output::json(body);
-        return Ok(ExitCode::SUCCESS);
+    if !json {
+        for node in body["unreachable"].as_array().into_iter().flatten() {
+            outln!("gateway {node} did not answer; what its bridges propose is not here");
+        }
     }
-    for node in body["unreachable"].as_array().into_iter().flatten() {
-        outln!("gateway {node} did not answer; what its bridges propose is not here");
-    }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|one| {
+    let columns: [(&str, fn(&Value) -> String); 5] = [
+        ("PROPOSED", |one| cell(&one["id"])),
+        ("PROFILE", |one| cell(&one["profile"])),
+        ("BY", |one| cell(&one["bridge"])),
+        ("TITLE", |one| cell(&one["title"])),
+        ("PARAMETERS", |one| {
             let parameters = one["parameters"].as_object().into_iter().flatten();
-            let parameters: Vec<String> = parameters.map(|(name, value)| format!("{name}={}", cell(value))).collect();
-            vec![cell(&one["id"]), cell(&one["profile"]), cell(&one["bridge"]), cell(&one["title"]), parameters.join(" ")]
-        })
-        .collect();
-    let none = "no bridge knows of a device that is not declared";
-    output::table(&["PROPOSED", "PROFILE", "BY", "TITLE", "PARAMETERS"], &rows, none);
+            parameters.map(|(name, value)| format!("{name}={}", cell(value))).collect::<Vec<_>>().join(" ")
+        }),
+    ];
+    output::list(body, json, &columns, "no bridge knows of a device that is not declared");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,6 +147,7 @@ async fn watch(client: &Client, id: Option<&str>, json: bool) -> Result<ExitCode
             } else {
                 heard(data);
             }
+            ControlFlow::<()>::Continue(())
         })
         .await?;
     Ok(ExitCode::SUCCESS)

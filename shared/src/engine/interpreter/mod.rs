@@ -7,6 +7,7 @@
 //! Catalog functions are started through `function`, answers come back through `Context::wakes`.
 
 mod evaluate;
+mod function;
 mod life;
 mod scope;
 mod unwind;
