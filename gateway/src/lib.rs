@@ -12,6 +12,7 @@ pub mod ingress;
 mod listeners;
 mod speakers;
 pub mod telemetry;
+mod templates;
 
 pub mod consensus;
 pub mod storage;

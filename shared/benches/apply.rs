@@ -1,26 +1,27 @@
-//! What `apply` costs: commands per second at 1, 1,000 and 100,000 live instances, memory per instance of the visitor flow, compile time
-//! of a flow, and cost per task. One thread, no log, no disk. Prints a table: `cargo bench -p spalla-shared --bench apply`.
+//! What `apply` costs: commands per second at 1, 1,000 and 100,000 live instances, memory per instance of the visitor flow, how long its
+//! snapshot takes to write and to read, compile time of a flow, and cost per task. One thread, no log, no disk. Prints a table: `cargo bench -p spalla-shared --bench apply`.
 //!
 //! Asserts nothing: numbers belong to a machine.
 
 // A bench reads the clock.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "group/mod.rs"]
+mod group;
+
+use group::{Group, START, visit};
 use spalla_shared::codec;
-use spalla_shared::engine::command::FlowSelector;
-use spalla_shared::engine::{Accepted, Command, Entry, Outcome, State, apply};
+use spalla_shared::engine::{Command, Outcome, Request, State};
 use spalla_shared::event::Event;
 use spalla_shared::flow;
 use spalla_shared::flow::plan::Plan;
-use spalla_shared::id::{Actor, GroupId, NodeId};
-use spalla_shared::resource::{FlowDocument, Resource, read};
+use spalla_shared::id::NodeId;
 use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-const START: i64 = 1_795_424_400_000;
 /// The most first: memory is told by how the process grows.
 const LIVE: [usize; 3] = [100_000, 1_000, 1];
 const COMMANDS: usize = 20_000;
@@ -30,52 +31,14 @@ const TASKS: usize = 2_000;
 /// Waits for an answer and for nothing else, so that each command is a start, or an end and the next start.
 const ASKS: &str = "do:\n  - ask: { call: http, timeout: { after: P1D }, with: { method: get, endpoint: 'http://erp/{n}' } }\n  - keep: { set: { got: '${ . }' } }\n";
 
-struct Group {
-    state: State,
-}
-
-impl Group {
-    fn new(flows: &[String]) -> Self {
-        let mut group = Self { state: State::new(GroupId::mesh()) };
-        let flows = flows.iter().map(|text| {
-            let checked = flow::check(text).unwrap_or_else(|found| panic!("{found:#?}"));
-            Resource::Flow(FlowDocument { document: checked.document })
-        });
-        group.apply(Command::Deploy { resources: flows.collect(), by: Actor::system() });
-        group
-    }
-
-    fn config() -> Self {
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
-        let mut files: Vec<PathBuf> =
-            ["pools.yaml", "people.yaml", "areas.yaml", "three-buildings/devices.yaml"].map(|name| config.join(name)).into();
-        for folder in ["flows", "profiles"] {
-            files.extend(std::fs::read_dir(config.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
-        }
-        let resources: Vec<Resource> = files.iter().flat_map(|file| read(&std::fs::read_to_string(file).unwrap()).unwrap()).collect();
-        let mut group = Self::new(&[]);
-        group.apply(Command::Deploy { resources, by: Actor::system() });
-        group
-    }
-
-    fn apply(&mut self, command: Command) -> Accepted {
-        let entry = Entry { index: self.state.applied + 1, at: Timestamp(START), command };
-        apply(&mut self.state, &entry).reply.unwrap_or_else(|error| panic!("{error:?}"))
-    }
-
-    fn start(&mut self, namespace: &str, name: &str, input: Value) {
-        let flow = FlowSelector { namespace: namespace.into(), name: name.into(), version: None };
-        self.apply(Command::Start { flow, input, key: "".into(), by: Actor::system() });
-        // The cloud takes what it is told, or the outbox would be what is measured.
-        self.state.outbox.items.clear();
-    }
-
-    fn settle(&mut self) {
-        while !self.state.ready.is_empty() {
-            self.apply(Command::Continue);
-        }
-    }
-}
+/// Owns a credential and a grant for as long as it lives.
+const HOLDS: &str = "do:
+  - issue: { call: credential.issue, with: { holder: '${ \"p\\(.n)\" }', validUntil: '2027-11-23T11:00:00Z' }, export: { as: '${ . }' } }
+  - admit: { call: access.grant, with: { credential: '${ $context.credentialId }', area: bench } }
+  - stays: { listen: { to: { one: { with: { type: bench.leaves } } } } }
+";
+/// Below the number of credentials that a group keeps.
+const HOLDERS: usize = 40_000;
 
 fn named(name: &str, fields: &str) -> String {
     format!("document: {{ dsl: '1.0.3', namespace: bench, name: {name}, version: '1.0.0' }}\n{fields}")
@@ -127,12 +90,49 @@ fn commands() {
     }
 }
 
-fn visit(n: usize) -> Value {
-    let text = format!(
-        r#"{{"visit":{{"id":"v{n}","visitor":{{"id":"p{n}","name":"Vera","phone":"+49301","document":"X1"}},"host":{{"email":"anna@example.com"}},
-        "room":"orion","from":"2026-11-23T09:00:00Z","until":"2026-11-23T11:00:00Z","vehicle":{{"plate":"B-X {n}","ev":true}}}}}}"#
+/// Ends of instances while others own things: what one gives back must not depend on what the others hold.
+fn ends() {
+    for holders in [HOLDERS, 1] {
+        let mut group = Group::new(&[named("asks", ASKS), named("holds", HOLDS)]);
+        group.area("bench");
+        for n in 0..holders {
+            group.start("bench", "holds", number(n));
+            let effect = *group.state.effects.keys().next_back().expect("a credential to sign");
+            let Request::SignCredential { credential, .. } = &group.state.effects[&effect].request else { panic!("no credential") };
+            let output = Value::object([("credentialId", Value::from(credential.as_str())), ("token", Value::from("t"))]);
+            group.apply(Command::EffectDone { effect, outcome: Outcome::Done { output }, node: NodeId(1) });
+        }
+        assert_eq!(group.state.grants.len(), holders);
+        group.start("bench", "asks", number(0));
+        let count = COMMANDS / 10;
+        let begun = Instant::now();
+        for n in 0..count {
+            let effect = *group.state.effects.keys().next().expect("an open effect");
+            group.apply(Command::EffectDone { effect, outcome: Outcome::Done { output: number(n) }, node: NodeId(1) });
+            group.start("bench", "asks", number(n));
+        }
+        rate("an end and a start beside holders of grants", holders, 2 * count, begun.elapsed());
+    }
+}
+
+/// What a gateway does when it starts with this state, and when it stores it.
+fn snapshot(state: &State) {
+    let begun = Instant::now();
+    let stored = codec::encode(state);
+    let wrote = begun.elapsed();
+    let begun = Instant::now();
+    let mut restored: State = codec::decode(&stored).expect("a snapshot is read");
+    let read = begun.elapsed();
+    restored.rebuild_plans().expect("its flows compile");
+    println!(
+        "snapshot of {} visitors, {} MB: written in {:.2} s; read in {:.2} s, plans and indexes {:.2} s",
+        state.instances.len(),
+        stored.len() / 1_000_000,
+        wrote.as_secs_f64(),
+        read.as_secs_f64(),
+        (begun.elapsed() - read).as_secs_f64()
     );
-    Value::from_json(&text).expect("a visit")
+    assert_eq!(restored.digest(), state.digest(), "it is the same state");
 }
 
 fn visitors() {
@@ -171,6 +171,9 @@ fn visitors() {
                 per(full - own),
                 per(own - before)
             );
+        }
+        if live > 1_000 {
+            snapshot(&group.state);
         }
         black_box(&inputs);
     }
@@ -226,6 +229,7 @@ fn main() {
     let bench = std::thread::Builder::new().stack_size(32 << 20).spawn(|| {
         visitors();
         commands();
+        ends();
         compiling();
         tasks();
     });

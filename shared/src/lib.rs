@@ -12,6 +12,7 @@ pub mod id;
 pub mod rehearsal;
 pub mod resource;
 pub mod schema;
+pub mod small_map;
 pub mod summary;
 pub mod time;
 pub mod topic;

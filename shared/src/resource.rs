@@ -4,7 +4,7 @@
 
 mod read;
 
-use crate::device::Profile;
+use crate::device::{CapabilityKind, Profile};
 use crate::id::DeviceId;
 use crate::topic::{is_filter, is_reserved};
 use crate::value::Value;
@@ -58,6 +58,9 @@ pub struct Device {
     /// The device whose login speaks for this one; this one has no login then.
     #[serde(default)]
     pub bridge: Option<DeviceId>,
+    /// For a bridge: devices that it proposes and that have only capabilities of these kinds are admitted without a person.
+    #[serde(default)]
+    pub admits: Vec<CapabilityKind>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +175,7 @@ impl Device {
             password_hash: None,
             parameters: BTreeMap::new(),
             bridge: None,
+            admits: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod api;
 mod clients;
 mod device;
+mod failover;
 mod faults;
 mod flood;
 mod foreign;
@@ -10,10 +11,13 @@ mod fsync;
 mod listeners;
 mod mesh;
 mod no_quorum;
+mod safety;
+mod secrets;
 mod shutdown;
 mod snapshots;
 mod tidy;
 mod tools;
+mod versions;
 
 /// The gateway's program, built with these tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");

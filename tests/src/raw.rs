@@ -5,6 +5,8 @@ use crate::wait::LONG;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+const KEEP_ALIVE_S: u8 = 60;
+
 pub struct Raw {
     stream: TcpStream,
     /// 4: MQTT 3.1.1, 5: MQTT 5. As the login said.
@@ -53,8 +55,13 @@ impl Raw {
 
     /// Logs in and gives back the CONNACK's code: of MQTT 3.1.1 for `level` 4, of MQTT 5 for 5. Nothing: hung up without a word.
     pub async fn login(&mut self, level: u8, login: &Login, clean: bool) -> Option<u8> {
+        self.login_keeping_alive(level, login, clean, KEEP_ALIVE_S).await
+    }
+
+    /// The same with a promise to speak every so many seconds.
+    pub async fn login_keeping_alive(&mut self, level: u8, login: &Login, clean: bool, keep_alive_s: u8) -> Option<u8> {
         self.level = level;
-        self.send(&connect(level, &login.client_id(), &login.id, &login.password, clean)).await;
+        self.send(&connect(level, &login.client_id(), &login.id, &login.password, clean, keep_alive_s)).await;
         let (kind, body) = self.packet().await?;
         assert_eq!(kind, 0x20, "a CONNACK");
         body.get(1).copied()
@@ -121,9 +128,9 @@ impl Raw {
     }
 }
 
-pub fn connect(level: u8, client_id: &str, username: &str, password: &str, clean: bool) -> Vec<u8> {
+pub fn connect(level: u8, client_id: &str, username: &str, password: &str, clean: bool, keep_alive_s: u8) -> Vec<u8> {
     let mut body = text("MQTT");
-    body.extend([level, 0xC0 | u8::from(clean) << 1, 0, 60]);
+    body.extend([level, 0xC0 | u8::from(clean) << 1, 0, keep_alive_s]);
     if level == 5 {
         // Session expiry 3600 s, so that a session that is not clean outlives its connection as in 3.1.1.
         body.extend([5, 0x11, 0, 0, 0x0E, 0x10]);

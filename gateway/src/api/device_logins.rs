@@ -12,7 +12,7 @@ use spalla_shared::engine::Command;
 use spalla_shared::id::DeviceId;
 use spalla_shared::resource::{Device, Resource};
 
-/// One device: its declaration, its login, its topics, and what this gateway hears from it.
+/// One device: its declaration, its login, its topics, and what the gateway that it is connected to hears from it.
 #[utoipa::path(get, path = "/api/v1/devices/{site}/{name}", params(("site" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "The device", body = serde_json::Value)))]
 pub async fn show(State(app): State<App>, Path((site, name)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
@@ -29,12 +29,20 @@ pub async fn show(State(app): State<App>, Path((site, name)): Path<(String, Stri
         Some(_) => "by its bridge",
         None => "none",
     };
-    let here = app.devices.telemetry.device(&id, wall_now());
+    // Known where it is connected; one that is away was here last, or is unknown.
+    let at = attached.as_ref().map(|at| at.node).filter(|node| app.elsewhere.nodes().contains(node));
+    let (here, told_by) = match at {
+        Some(node) => match app.elsewhere.readings(node, &id).await {
+            Ok(readings) => (readings, Some(node)),
+            Err(_) => (app.devices.telemetry.device(&id, wall_now()), None),
+        },
+        None => (app.devices.telemetry.device(&id, wall_now()), Some(app.config.node)),
+    };
     let online = attached.as_ref().map(|at| json!({ "node": at.node, "session": at.session, "since": at.since.to_rfc3339() }));
     let data = json!({
         "id": device.id, "profile": device.profile, "title": device.title, "zone": device.zone, "groups": device.groups,
         "opens": device.opens, "bridge": device.bridge, "parameters": device.parameters, "login": login,
-        "online": attached.is_some(), "attached": online, "publishes": publishes, "subscribes": subscribes, "here": here,
+        "online": attached.is_some(), "attached": online, "publishes": publishes, "subscribes": subscribes, "here": here, "told_by": told_by,
     });
     Ok(fresh(&app, data))
 }

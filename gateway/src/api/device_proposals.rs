@@ -1,31 +1,39 @@
-//! Devices that bridges of this gateway know of and nobody declared: listed, and admitted by a person.
+//! Devices that bridges of the mesh know of and nobody declared: listed, and admitted by a person.
 
-use super::devices::checked_id;
+use super::devices::{checked_id, hashed, made_password};
 use super::{ApiError, App, actor, fresh, propose};
+use crate::ingress::admission::{NotAdmitted, Wanted, resources};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use spalla_shared::device::FailMode;
 use spalla_shared::engine::Command;
-use spalla_shared::resource::{Device, Resource};
 
-/// What could be declared. Of this gateway's own bridges only.
+/// What could be declared, at all gateways. `unreachable`: gateways that did not answer.
 #[utoipa::path(get, path = "/api/v1/devices/proposals", responses((status = 200, description = "Proposals", body = serde_json::Value)))]
 pub async fn list(State(app): State<App>) -> Json<Value> {
-    let known: Vec<_> = {
+    let (elsewhere, unreachable) = app.elsewhere.proposals().await;
+    let mut all = {
         let state = app.group.state().read();
-        state.devices.values().map(|known| (known.device.bridge.clone(), known.device.parameters.clone())).collect()
+        let mut all = app.devices.proposals.open(&state);
+        // Another gateway may not have applied the newest declaration yet.
+        all.extend(elsewhere.into_iter().filter(|proposed| !proposed.is_known(&state)));
+        all
     };
-    let all = app.devices.proposals.all().into_iter();
-    let open = all.filter(|proposed| !known.contains(&(Some(proposed.bridge.clone()), proposed.parameters.clone())));
-    let data: Vec<Value> = open
+    all.sort_by(|left, right| left.id.cmp(&right.id).then(right.last_seen.cmp(&left.last_seen)));
+    all.dedup_by(|later, first| later.id == first.id);
+    let data: Vec<Value> = all
+        .iter()
         .map(|proposed| {
-            json!({ "id": proposed.id, "bridge": proposed.bridge, "profile": proposed.profile, "title": proposed.title,
-                "parameters": proposed.parameters, "last_seen": proposed.last_seen.to_rfc3339() })
+            json!({ "id": proposed.id, "bridge": proposed.bridge, "own_login": proposed.own_login, "profile": proposed.profile,
+                "title": proposed.title, "parameters": proposed.parameters, "last_seen": proposed.last_seen.to_rfc3339() })
         })
         .collect();
-    fresh(&app, json!(data))
+    let Json(mut body) = fresh(&app, json!(data));
+    body["unreachable"] = json!(unreachable);
+    Json(body)
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -39,6 +47,8 @@ pub struct Admission {
     groups: Option<Vec<String>>,
     zone: Option<String>,
     opens: Option<String>,
+    /// For a lock or a barrier that announced itself: `safe` (opens without power) or `secure`.
+    fail_mode: Option<String>,
 }
 
 /// Declares a proposed device, with what the caller wants otherwise.
@@ -53,31 +63,51 @@ pub async fn admit(
 ) -> Result<Json<Value>, ApiError> {
     let by = actor(&headers)?;
     let proposed_id = checked_id(&format!("{site}/{name}"))?;
-    let Some(proposed) = app.devices.proposals.get(&proposed_id) else {
-        return Err(ApiError::not_found(format!(
-            "no bridge of this gateway proposes `{proposed_id}`; `spalla device proposals` lists them"
-        )));
+    let (at, proposed) = match app.devices.proposals.get(&proposed_id) {
+        Some(proposed) => (None, proposed),
+        None => match app.elsewhere.proposed(&proposed_id).await {
+            Some((node, proposed)) => (Some(node), proposed),
+            None => {
+                let problem = format!("no bridge proposes `{proposed_id}`; `spalla device proposals` lists those that do");
+                return Err(ApiError::not_found(problem));
+            }
+        },
     };
-    let id = wanted.id.as_deref().map(checked_id).transpose()?.unwrap_or(proposed.id);
-    if app.group.state().read().devices.contains_key(&id) {
-        return Err(ApiError::new(
-            axum::http::StatusCode::CONFLICT,
-            "conflict",
-            format!("there is a device `{id}` already; give another id"),
-        ));
-    }
-    let device = Device {
-        profile: wanted.profile.map_or(proposed.profile, Into::into),
-        title: wanted.title.map_or(proposed.title, Into::into),
+    let password = proposed.own_login.then(made_password);
+    let password_hash = match &password {
+        Some(password) => Some(hashed(password).await?.into()),
+        None => None,
+    };
+    let wanted = Wanted {
+        id: wanted.id.as_deref().map(checked_id).transpose()?,
+        profile: wanted.profile.map(Into::into),
+        title: wanted.title.map(Into::into),
         groups: wanted.groups.unwrap_or_default().into_iter().map(Into::into).collect(),
         zone: wanted.zone.map(Into::into),
         opens: wanted.opens.as_deref().map(checked_id).transpose()?,
-        parameters: proposed.parameters,
-        bridge: Some(proposed.bridge),
-        ..Device::new(id.clone())
+        fail_mode: wanted.fail_mode.as_deref().map(fail_mode).transpose()?,
+        password_hash,
     };
-    let body = json!({ "id": id, "profile": device.profile, "bridge": device.bridge, "parameters": device.parameters });
-    propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
-    app.devices.proposals.forget(&proposed_id);
-    Ok(Json(json!({ "data": body })))
+    let (resources, device) = resources(&app.group.state().read(), &proposed, wanted).map_err(|refused| match refused {
+        NotAdmitted::Conflict(problem) => ApiError::new(StatusCode::CONFLICT, "conflict", problem),
+        NotAdmitted::Invalid(problem) => ApiError::invalid(problem),
+    })?;
+    propose(&app, Command::Deploy { resources, by }).await?;
+    match at {
+        None => app.devices.proposals.forget(&proposed_id),
+        Some(node) => app.elsewhere.forget(node, &proposed_id).await,
+    }
+    let username = password.as_ref().map(|_| &device.id);
+    Ok(Json(json!({ "data": {
+        "id": device.id, "profile": device.profile, "bridge": device.bridge, "parameters": device.parameters,
+        "username": username, "password": password,
+    } })))
+}
+
+fn fail_mode(word: &str) -> Result<FailMode, ApiError> {
+    match word {
+        "safe" => Ok(FailMode::Safe),
+        "secure" => Ok(FailMode::Secure),
+        other => Err(ApiError::invalid(format!("`fail_mode`: safe or secure, not `{other}`"))),
+    }
 }

@@ -12,6 +12,7 @@ mod device_logins;
 mod device_proposals;
 mod device_watch;
 mod devices;
+pub mod elsewhere;
 mod error;
 mod flows;
 mod instance_list;
@@ -57,6 +58,8 @@ pub struct App {
     pub group: GroupRef,
     pub history: Reader,
     pub devices: Devices,
+    /// The other gateways, which know of theirs.
+    pub elsewhere: Arc<elsewhere::Elsewhere>,
     /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
     pub gauges: Arc<dyn Gauges>,
     pub listeners: Arc<Listeners>,

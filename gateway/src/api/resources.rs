@@ -1,6 +1,7 @@
 //! Declaring resources: `apply` takes YAML, checks all of it, and proposes it as one command.
 
 use super::{ApiError, App, actor, fresh, propose};
+use crate::templates;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -33,6 +34,11 @@ pub async fn apply(
         let message = if more == 0 { first } else { format!("{first} (and {more} more)") };
         ApiError::invalid(message).with_details(json!(diagnostics))
     })?;
+    for resource in &resources {
+        if let resource::Resource::Profile(profile) = resource {
+            templates::check_profile(profile).map_err(ApiError::invalid)?;
+        }
+    }
     let declared: Vec<String> = resources
         .iter()
         .map(|resource| {

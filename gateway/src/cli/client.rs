@@ -4,6 +4,7 @@ use super::failure::{Failure, usage};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Longest time for which a stream is followed.
@@ -96,30 +97,28 @@ impl Client {
         Ok(self.answer(self.http.get(format!("{}/api/v1{path}", self.base))).await?.text().await?)
     }
 
-    /// An answer that comes in parts, over hours if need be.
-    pub async fn get_stream(&self, path: &str) -> Result<reqwest::Response> {
-        self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX)).await
-    }
-
-    /// Server-sent events, each with its name and data, until the other side ends them.
-    pub async fn stream(&self, path: &str, mut each: impl FnMut(&str, &Value)) -> Result<()> {
-        let mut response = self.get_stream(path).await?;
+    /// Server-sent events, each with its name and data, until `each` breaks (`Some`) or the other side ends them (`None`).
+    pub async fn stream<T>(&self, path: &str, mut each: impl FnMut(&str, &Value) -> ControlFlow<T>) -> Result<Option<T>> {
+        let request = self.http.get(format!("{}/api/v1{path}", self.base)).timeout(STREAM_TIME_MAX);
+        let mut response = self.answer(request).await?;
         let mut rest = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             rest.extend_from_slice(&chunk);
             if rest.len() > STREAM_EVENT_MAX {
-                bail!(Failure::new("no-gateway", format!("{}: an event of more than {STREAM_EVENT_MAX} bytes", self.base)));
+                bail!(Failure::new("failed", format!("{}: an event of more than {STREAM_EVENT_MAX} bytes", self.base)));
             }
             while let Some(end) = rest.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = rest.drain(..end + 2).collect();
                 let text = String::from_utf8_lossy(&block);
                 let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name).map(str::trim_start));
-                if let Some(data) = field("data:").and_then(|data| serde_json::from_str(data).ok()) {
-                    each(field("event:").unwrap_or("message"), &data);
+                if let Some(data) = field("data:").and_then(|data| serde_json::from_str(data).ok())
+                    && let ControlFlow::Break(value) = each(field("event:").unwrap_or("message"), &data)
+                {
+                    return Ok(Some(value));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {

@@ -19,6 +19,10 @@ impl Failure {
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
     }
+    /// Whether nobody could be reached, or who was reached went away.
+    pub fn is_no_gateway(&self) -> bool {
+        self.code == "no-gateway"
+    }
     pub fn json(&self) -> Value {
         json!({ "error": { "code": self.code, "message": self.message } })
     }

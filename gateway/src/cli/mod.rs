@@ -258,7 +258,7 @@ enum DeviceCommand {
     Rotate { id: String },
     /// Take its password back; its sessions end within a second.
     Revoke { id: String },
-    /// What devices of this gateway say, raw and as understood, until Ctrl-C.
+    /// What devices say at all gateways, raw and as understood, until Ctrl-C.
     Watch { id: Option<String> },
     /// Devices that bridges know of and nobody declared.
     Proposals,
@@ -279,6 +279,9 @@ enum DeviceCommand {
         zone: Option<String>,
         #[arg(long, value_name = "DOOR")]
         opens: Option<String>,
+        /// For a lock or a barrier that announced itself: safe (opens without power) or secure.
+        #[arg(long, value_parser = ["safe", "secure"])]
+        fail_mode: Option<String>,
     },
 }
 

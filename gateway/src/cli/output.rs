@@ -41,6 +41,18 @@ pub fn table(header: &[&str], rows: &[Vec<String>], empty: &str) {
     }
 }
 
+/// A list as the API gives it: as JSON whole, else one row for each item. `columns`: the title of each, and what stands below it.
+pub fn list(body: &Value, json: bool, columns: &[(&str, fn(&Value) -> String)], empty: &str) {
+    warn_if_stale(body);
+    if json {
+        return self::json(body);
+    }
+    let header: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let items = body["data"].as_array().into_iter().flatten();
+    let rows: Vec<Vec<String>> = items.map(|item| columns.iter().map(|(_, cell)| cell(item)).collect()).collect();
+    table(&header, &rows, empty);
+}
+
 /// A JSON value as a table cell.
 pub fn cell(value: &Value) -> String {
     match value {

@@ -52,6 +52,7 @@ impl LocalGroup {
                 password_hash: None,
                 parameters: BTreeMap::new(),
                 bridge: None,
+                admits: Vec::new(),
             };
             let attached = Some(Attachment { node: NODE, session: 1, since: Timestamp(0) });
             state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });

@@ -5,14 +5,18 @@ use super::counters::count;
 use super::watch::Heard;
 use super::{Ingress, TAKEN, event};
 use crate::speakers::{Behind, Tongue};
+use crate::templates::{self, Jinja};
 use serde_json::json;
 use spalla_broker::hooks::Verdict;
 use spalla_broker::message::Message;
-use spalla_shared::device::Ack;
-use spalla_shared::device::convention::{Incoming, Meaning, Speaker};
+use spalla_shared::device::convention::{Incoming, Meaning, Proposal, Speaker};
+use spalla_shared::device::{Ack, Profile, discovery};
 use spalla_shared::id::DeviceId;
 use spalla_shared::time::Timestamp;
 use std::sync::Arc;
+
+/// The part of a device's availability that its announcement is: taken back, the device is gone. Behind all parts of a profile.
+const ANNOUNCEMENT: usize = usize::MAX;
 
 /// Those who speak by one login.
 pub(super) struct Voice {
@@ -54,9 +58,9 @@ impl Ingress {
     pub(super) async fn take_foreign(&self, voice: &Voice, message: &Message, now: Timestamp, mut heard: Option<&mut Heard>) -> Verdict {
         let incoming = Incoming { topic: &message.topic, payload: &message.payload, retained: message.retain };
         let mut verdict = TAKEN;
-        let mut meant = false;
+        let mut meant = self.take_announcement(voice, message, now, heard.as_deref_mut());
         for speaker in voice.all() {
-            let understood = speaker.understand(&incoming);
+            let understood = speaker.understand_with(&incoming, &Jinja);
             for problem in understood.problems {
                 meant = true;
                 count(&self.counters.undecodable);
@@ -86,8 +90,7 @@ impl Ingress {
     async fn take_meaning(&self, login: &DeviceId, device: &DeviceId, meaning: Meaning, message: &Message, now: Timestamp) -> Verdict {
         match meaning {
             Meaning::Online { part, online } => {
-                let online = self.presence.says(device, part, online);
-                self.telemetry.says_online(device, online, now);
+                self.says_online(device, part, online, now);
                 TAKEN
             }
             Meaning::State { property, value, time } => self.reading(device, &property, value, time, message, now).await,
@@ -109,17 +112,56 @@ impl Ingress {
                 TAKEN
             }
             Meaning::Proposal(proposal) => {
-                let known = self.groups.iter().any(|group| {
-                    let state = group.state().read();
-                    let behind = state.devices.values().filter(|known| known.device.bridge.as_ref() == Some(login));
-                    behind.into_iter().any(|known| known.device.parameters == proposal.parameters)
-                });
-                if !known && !self.proposals.keep(login, proposal, now) {
-                    count(&self.counters.proposals_refused);
-                }
+                self.propose(login, proposal, None, now);
                 TAKEN
             }
         }
+    }
+
+    fn says_online(&self, device: &DeviceId, part: usize, online: bool, now: Timestamp) {
+        let online = self.presence.says(device, part, online);
+        self.telemetry.says_online(device, online, now);
+    }
+
+    fn propose(&self, login: &DeviceId, proposal: Proposal, declares: Option<Profile>, now: Timestamp) {
+        if !self.proposals.keep(login, proposal, declares, now) {
+            count(&self.counters.proposals_refused);
+        }
+    }
+
+    /// Home Assistant's discovery: whether the message was one of it.
+    fn take_announcement(&self, voice: &Voice, message: &Message, now: Timestamp, heard: Option<&mut Heard>) -> bool {
+        let Some(prefix) = voice.own.home_assistant() else { return false };
+        if !discovery::is_announcement(prefix, &message.topic) {
+            return false;
+        }
+        let parameters = [(discovery::PARAMETER.into(), message.topic.as_str().into())].into();
+        let admitted = voice.behind.iter().find(|speaker| speaker.is_announced_by(&message.topic)).map(|speaker| speaker.id().clone());
+        let read = discovery::read(prefix, &message.topic, &message.payload).and_then(|read| match read {
+            Some(announced) => templates::check_profile(&announced.profile).map(|()| Some(announced)),
+            None => Ok(None),
+        });
+        match (read, admitted) {
+            (Ok(None), Some(device)) => self.says_online(&device, ANNOUNCEMENT, false, now),
+            (Ok(None), None) => self.proposals.withdraw(voice.own.id(), &parameters),
+            (Ok(Some(_)), Some(device)) => self.says_online(&device, ANNOUNCEMENT, true, now),
+            (Ok(Some(announced)), None) => {
+                let (name, title, profile) = (announced.name, announced.title, announced.profile.name.clone());
+                if let Some(heard) = heard {
+                    heard.note(voice.own.id(), "proposal", json!({ "name": name, "profile": profile, "left_out": announced.left_out }));
+                }
+                let proposal = Proposal { name, profile, title, parameters, own_login: false };
+                self.propose(voice.own.id(), proposal, Some(announced.profile), now);
+            }
+            (Err(problem), _) => {
+                count(&self.counters.undecodable);
+                tracing::debug!(topic = %message.topic, %problem, "announcement not understood");
+                if let Some(heard) = heard {
+                    heard.problems.push(problem);
+                }
+            }
+        }
+        true
     }
 }
 

@@ -132,8 +132,8 @@ impl Hooks for Ingress {
     async fn disconnected(&self, who: &Principal, session: u64) {
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
-            self.telemetry.disconnected(&device, session);
-            if self.presence.went(&device, session) {
+            if let Some(known_by) = self.presence.went(&device, session) {
+                self.telemetry.disconnected(&device, known_by);
                 self.logins.gone(&who.name);
             }
         }

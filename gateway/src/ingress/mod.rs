@@ -13,6 +13,8 @@
 //! connected, disconnected -> presence (Command::Presence, until the log says the same)
 //! ```
 
+pub mod admission;
+mod births;
 mod clients;
 mod counters;
 mod decode;
@@ -22,6 +24,7 @@ mod foreign;
 mod hooks;
 mod logins;
 pub mod passwords;
+mod policy;
 mod presence;
 mod proposals;
 mod rate;
@@ -30,7 +33,7 @@ mod watch;
 pub use counters::{IngressCounters, IngressCounts};
 pub use proposals::{Proposals, Proposed};
 pub use rate::{BURST, RATE_PER_S};
-pub use watch::{Heard, Watch};
+pub use watch::{Heard, Page, Watch};
 
 use crate::consensus::{GroupRef, ProposeError, Receipt};
 use crate::effects::Acks;

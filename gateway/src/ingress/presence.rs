@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use spalla_shared::engine::{Command, State};
 use spalla_shared::id::{DeviceId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -32,7 +32,10 @@ pub struct Presence {
 
 #[derive(Clone)]
 struct Here {
+    /// The newest of its sessions, also after that one ended: what the log knows it by.
     session: u64,
+    /// Those that are connected now; a device may listen in one and speak in another. As many as the broker lets in by one login.
+    live: BTreeSet<u64>,
     /// The log has taken this session: where it names another gateway now, the device went there later.
     told: bool,
     /// The bridge whose login speaks for it.
@@ -52,16 +55,22 @@ impl Presence {
     }
 
     pub fn came(&self, device: DeviceId, session: u64) {
-        self.here.lock().insert(device, Here { session, told: false, via: None });
+        let mut here = self.here.lock();
+        let mut live = here.remove(&device).filter(|held| held.via.is_none()).map(|held| held.live).unwrap_or_default();
+        live.insert(session);
+        here.insert(device, Here { session, live, told: false, via: None });
         self.woken.notify_one();
     }
 
-    /// A late word about a session that was replaced changes nothing: `false`. With a bridge go those behind it.
-    pub fn went(&self, device: &DeviceId, session: u64) -> bool {
+    /// `Some` with the session that it is known by once its last one ended. With a bridge go those behind it.
+    pub fn went(&self, device: &DeviceId, session: u64) -> Option<u64> {
         let mut here = self.here.lock();
-        if here.get(device).is_none_or(|held| held.session > session) {
-            return false;
+        let held = here.get_mut(device).filter(|held| held.via.is_none())?;
+        held.live.remove(&session);
+        if !held.live.is_empty() {
+            return None;
         }
+        let known_by = held.session;
         here.remove(device);
         let mut parts = self.parts.lock();
         parts.remove(device);
@@ -74,7 +83,7 @@ impl Presence {
             stays
         });
         self.woken.notify_one();
-        true
+        Some(known_by)
     }
 
     /// A part of the device's availability; gives whether it is there by all that is known.
@@ -113,7 +122,7 @@ impl Presence {
                 continue;
             }
             self.telemetry.connected(id, session, wall_now());
-            here.insert(id.clone(), Here { session, told: false, via: Some(bridge.clone()) });
+            here.insert(id.clone(), Here { session, live: BTreeSet::new(), told: false, via: Some(bridge.clone()) });
         }
     }
 

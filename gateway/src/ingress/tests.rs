@@ -323,6 +323,32 @@ do:
     assert_eq!(it.group.state().read().counters.started, 1, "and the flow starts by it");
 }
 
+/// A device that listened in one connection and spoke in others was told to be away as soon as it had spoken.
+#[tokio::test]
+async fn a_device_is_here_until_its_last_connection_ends() {
+    let it = fixture();
+    it.ingress.connected(&reader(), 9).await;
+    it.ingress.connected(&reader(), 10).await;
+    let keeper = tokio::spawn(it.ingress.clone().keep_presence());
+    let here = |session: u64, wanted: bool| {
+        let session = (3 << 32) | session;
+        it.group.logged(move |command| {
+            matches!(command, Command::Presence { session: s, online, device, .. } if *s == session && *online == wanted && device.as_str() == READER)
+                .then_some(())
+        })
+    };
+    here(10, true).await;
+    it.ingress.publish(&reader(), &message("state/battery", "71")).await;
+    it.ingress.disconnected(&reader(), 10).await;
+    it.ingress.settled().await;
+    assert!(it.group.state().read().devices[&DeviceId::new(READER)].attached.is_some(), "it still listens");
+    assert_eq!(it.telemetry.latest(&DeviceId::new(READER), "battery", wall_now()).quality, Quality::Live);
+    it.ingress.disconnected(&reader(), 9).await;
+    here(10, false).await;
+    assert_eq!(it.telemetry.latest(&DeviceId::new(READER), "battery", wall_now()).quality, Quality::Stale);
+    keeper.abort();
+}
+
 #[tokio::test]
 async fn presence_reaches_the_log_through_a_missing_quorum_and_a_restart() {
     let it = fixture();

@@ -323,7 +323,7 @@ pub fn argument(task: &Task, name: &str) -> Option<String> {
 }
 
 pub fn with(task: &Task) -> Option<&Value> {
-    task.definition.get("with")
+    task.function.as_ref().map_or(&task.definition, |function| &function.definition).get("with")
 }
 
 /// Steps by their reference, for a legend of what a picture holds.

@@ -1,6 +1,7 @@
 //! The person at the terminal, who answers for devices and people, and tells events.
 
-use spalla_shared::engine::{Outcome, Problem};
+use spalla_shared::engine::Outcome;
+use spalla_shared::rehearsal::answer;
 use spalla_shared::rehearsal::asked::Asked;
 use spalla_shared::value::Value;
 use tokio::sync::mpsc;
@@ -30,9 +31,38 @@ pub fn lines() -> mpsc::Receiver<String> {
 
 pub fn ask(asked: &Asked) {
     eprintln!("{} ({}) calls {} {}", asked.task, asked.reference, asked.function, asked.with);
-    match choices(asked) {
-        Some(choices) => eprintln!("  type one of: {}; or what it gives as JSON, or `error TYPE`", choices.join(", ")),
-        None => eprintln!("  type what it gives as JSON, or `error TYPE`"),
+    eprintln!("  {}", how(asked));
+}
+
+/// What may be typed.
+fn how(asked: &Asked) -> String {
+    let short = match &*asked.function {
+        "human.approval" => format!("type one of: {}", choices(asked).unwrap_or_default().join(", ")),
+        "human.task" => "type `done`, or `done {…}` with what the form asks for".into(),
+        "device.command" => "type `done`".into(),
+        _ => return "type what it gives as JSON, or `error TYPE`".into(),
+    };
+    format!("{short}; or what it gives as JSON, or `error TYPE`")
+}
+
+/// What `done` stands for.
+fn done(asked: &Asked, rest: &str) -> Option<Result<Value, String>> {
+    let answers = match rest.trim() {
+        "" => Value::empty_object(),
+        text => match Value::from_json(text) {
+            Ok(answers) => answers,
+            Err(error) => return Some(Err(format!("what stands behind `done` is not JSON: {error}"))),
+        },
+    };
+    match &*asked.function {
+        "human.task" => Some(Ok(Value::object([
+            ("done", Value::Bool(true)),
+            ("answers", answers),
+            ("by", Value::from("user:you")),
+            ("comment", Value::Null),
+        ]))),
+        "device.command" => Some(Ok(Value::object([("status", Value::from("done")), ("detail", Value::Null)]))),
+        _ => None,
     }
 }
 
@@ -49,8 +79,11 @@ pub fn read(line: &str, question: Option<&Asked>) -> Result<Said, String> {
     }
     let Some(asked) = question else { return Err("nothing is asked now; `event {\"type\": …}` sends an event".into()) };
     if let Some(kind) = line.strip_prefix("error ") {
-        let problem = Problem::own(kind.trim(), 500, "said at the terminal");
-        return Ok(Said::Answer(Outcome::Failed { problem }));
+        let error = Value::object([("type", Value::from(kind.trim())), ("detail", Value::from("said at the terminal"))]);
+        return Ok(Said::Answer(Outcome::Failed { problem: answer::problem(&error) }));
+    }
+    if let Some(output) = line.strip_prefix("done").and_then(|rest| done(asked, rest)) {
+        return output.map(|output| Said::Answer(Outcome::Done { output }));
     }
     if choices(asked).is_some_and(|choices| choices.iter().any(|choice| choice == line)) {
         let output = Value::object([("choice", Value::from(line)), ("by", Value::from("user:you")), ("comment", Value::Null)]);
@@ -58,7 +91,8 @@ pub fn read(line: &str, question: Option<&Asked>) -> Result<Said, String> {
     }
     match Value::from_json(line) {
         Ok(output) => Ok(Said::Answer(Outcome::Done { output })),
-        Err(error) => Err(format!("this is not JSON: {error}")),
+        Err(_) if line.is_empty() => Err(how(asked)),
+        Err(error) => Err(format!("this is not JSON: {error}; {}", how(asked))),
     }
 }
 
@@ -92,5 +126,12 @@ mod tests {
         assert_eq!(output(r#"event {"type": "x"}"#), r#"event {"type":"x"}"#);
         assert!(output("maybe").starts_with("this is not JSON"));
         assert!(read("{}", None).is_err());
+        // A standard error is the specification's, and nothing typed says what could be.
+        assert_eq!(output("error timeout"), "https://serverlessworkflow.io/spec/1.0.0/errors/timeout");
+        assert!(output("").starts_with("type one of: approve, reject"));
+        let task = Asked { function: "human.task".into(), ..asked.clone() };
+        let Ok(Said::Answer(Outcome::Done { output })) = read(r#"done {"ok": true}"#, Some(&task)) else { panic!() };
+        assert_eq!(output.to_json(), r#"{"answers":{"ok":true},"by":"user:you","comment":null,"done":true}"#);
+        assert!(read("done {", Some(&task)).is_err());
     }
 }

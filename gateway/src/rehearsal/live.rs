@@ -7,6 +7,7 @@
 //! ```
 
 use super::ask::{self, Said};
+use crate::cli::failure::Failure;
 use crate::effects::{HttpClient, SecretFolder};
 use anyhow::{Result, bail};
 use spalla_shared::engine::command::{Accepted, Command, FlowSelector, OperatorAction};
@@ -46,7 +47,7 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<Value> {
     let Some(first) = options.flows.first().map(|flow| flow.plan.key.clone()) else { bail!("no flow to run") };
     let clock = Clock::start();
-    let mut world = World::of_flows(clock.now(), &options.flows).map_err(|why| anyhow::anyhow!(why))?;
+    let mut world = World::of_flows(clock.now(), &options.flows).map_err(|why| Failure::new("invalid", why))?;
     let flow = FlowSelector { namespace: first.namespace, name: first.name, version: Some(first.version) };
     let start = Command::Start { flow, input: options.input, key: "".into(), by: Actor::from("user:you") };
     let instance = match world.apply(start).reply {
@@ -55,7 +56,7 @@ pub async fn run(options: Options) -> Result<Value> {
         // The specification: input that its schema refuses is an error of the flow.
         Err(refused) => {
             let mut problem = Problem::standard("validation", 400, &refused.message);
-            problem.instance = Some("/".into());
+            problem.instance = Some("/input".into());
             return Ok(report::refused(&problem.to_value()));
         }
     };
@@ -132,8 +133,7 @@ impl Live {
             }
             self.look_after_effects();
             if self.invite() == Hope::None {
-                let detail = "nothing can move the flow any more: it waits for an event, and no stub sends one. Write it under `events:` \
-                              in a --stub file";
+                let detail = self.why_nothing_moves();
                 return self.give_up(Problem::standard("runtime", 500, detail));
             }
             self.wait().await;
@@ -160,8 +160,7 @@ impl Live {
             () = sleep_until(until) => self.on_time(),
             line = line => match line {
                 Some(line) => self.typed(&line),
-                // The terminal is closed: nobody answers any more.
-                None => self.lines = None,
+                None => self.terminal_closed(),
             },
             _ = tokio::signal::ctrl_c() => {
                 let action = OperatorAction::Cancel { reason: "interrupted".into() };
@@ -273,6 +272,29 @@ impl Live {
             ask::invite_event(&state.listeners.keys().filter(|kind| !kind.is_empty()).map(ToString::to_string).collect::<Vec<_>>());
         }
         Hope::Some
+    }
+
+    /// Nobody answers any more: what is asked now fails as it would without a terminal.
+    fn terminal_closed(&mut self) {
+        self.lines = None;
+        for (effect, asked) in std::mem::take(&mut self.questions) {
+            self.answer(effect, Outcome::Failed { problem: unanswered(&asked) });
+        }
+    }
+
+    fn why_nothing_moves(&self) -> String {
+        let positions = self.world.instance(&self.instance).map(|instance| instance.positions()).unwrap_or_default();
+        let at = positions.first().map(|position| format!(" at {}", position.reference)).unwrap_or_default();
+        let kinds: Vec<&str> = self.world.state.listeners.keys().map(|kind| if kind.is_empty() { "any type" } else { kind }).collect();
+        if kinds.is_empty() {
+            return format!(
+                "nothing can move the flow any more{at}: the stub says that what it waits for never comes, and it has no timeout"
+            );
+        }
+        format!(
+            "nothing can move the flow any more{at}: it waits for an event ({}), and no stub sends one. Write it under `events:` in a --stub file",
+            kinds.join(", ")
+        )
     }
 
     fn typed(&mut self, line: &str) {

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 /// When it begins where no scenario says so: 2026-11-23T09:00:00Z, the clock that scenarios have too.
 const CLOCK: Timestamp = Timestamp(1_795_424_400_000);
+/// Tasks that no run reached; all of them are in the JSON.
+const NEVER_SHOWN: usize = 12;
 /// Lines of the trace of the shortest failure; all of it is in the JSON.
 const TRACE_SHOWN: usize = 60;
 
@@ -54,7 +56,7 @@ pub fn torture(args: TortureArgs, json: bool) -> Result<ExitCode> {
             }
         };
         let reports: Vec<(String, Report)> = subjects.into_iter().map(|subject| subject.run(only)).collect();
-        Ok(if json { tell_json(&reports) } else { tell(&reports) })
+        Ok(if json { tell_json(&reports) } else { tell(&reports, only.is_some()) })
     })
 }
 
@@ -121,7 +123,8 @@ fn subjects(args: TortureArgs) -> Result<Result<Vec<Subject>, Vec<Invalid>>> {
     Ok(Ok(subjects))
 }
 
-fn tell(reports: &[(String, Report)]) -> ExitCode {
+/// `traced`: one trouble was asked for, whose trace is shown whatever came of it.
+fn tell(reports: &[(String, Report)], traced: bool) -> ExitCode {
     for (name, report) in reports {
         let held = if report.failures.is_empty() { "ok" } else { "FAILED" };
         outln!(
@@ -131,13 +134,26 @@ fn tell(reports: &[(String, Report)]) -> ExitCode {
             report.steps,
             report.effects
         );
+        for end in &report.ends {
+            outln!("  when all is well: {end}");
+        }
+        if !report.never.is_empty() && !traced {
+            let shown: Vec<&str> = report.never.iter().take(NEVER_SHOWN).map(|reference| &**reference).collect();
+            let more = report.never.len().saturating_sub(shown.len());
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            outln!("  {} tasks were never reached, and nothing is said of them: {}{more}", report.never.len(), shown.join(", "));
+        }
         for place in &report.unheard {
             outln!("  not past {place}: nobody and nothing came that it waits for; --scenario may say what does");
         }
         for failure in &report.failures {
             outln!("  --only {}: {}", failure.trouble, failure.broken.join("; "));
         }
-        if let Some(shortest) = report.shortest() {
+        if traced {
+            for line in &report.trace {
+                outln!("    {line}");
+            }
+        } else if let Some(shortest) = report.shortest() {
             outln!("  the shortest, --only {}, in {} steps:", shortest.trouble, shortest.steps);
             for line in shortest.trace.iter().skip(shortest.trace.len().saturating_sub(TRACE_SHOWN)) {
                 outln!("    {line}");
@@ -158,7 +174,7 @@ fn tell_json(reports: &[(String, Report)]) -> ExitCode {
                 .collect();
             let shortest = report.shortest().map(|failure| json!({ "trouble": failure.trouble.to_string(), "trace": failure.trace }));
             json!({ "flow": name, "ok": report.failures.is_empty(), "runs": report.runs, "entries": report.entries, "steps": report.steps,
-                "effects": report.effects, "notReached": report.unheard, "failures": failures, "shortest": shortest })
+                "effects": report.effects, "ends": report.ends, "notReached": report.unheard, "neverReached": report.never, "failures": failures, "shortest": shortest })
         })
         .collect();
     output::json(&json!({ "flows": flows, "runs": reports.iter().map(|(_, report)| report.runs).sum::<usize>() }));

@@ -118,6 +118,8 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     rooms.spawn(ingress.clone().keep_logins(broker.clone()));
     rooms.spawn(ingress.clone().keep_denials());
     rooms.spawn(listeners.clone().heed_hangup());
+    rooms.spawn(ingress.clone().keep_births(broker.clone()));
+    rooms.spawn(ingress.clone().keep_policies());
     rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
     rooms.spawn(clock::keep_time(group.clone()));
     tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
@@ -147,11 +149,15 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     };
 
     // For people and programs.
+    let devices = api::Devices { telemetry: telemetry.clone(), watch: ingress.watch(), proposals: ingress.proposals() };
+    mesh.register(api::elsewhere::PREFIX, Arc::new(api::elsewhere::Answer { devices: devices.clone(), group: group.clone() }));
+    let nodes = config.peers.gateways.iter().map(|gateway| gateway.node).filter(|node| *node != config.node).collect();
     let app = api::App {
         config: config.clone(),
         group: group.clone(),
         history: history.reader(),
-        devices: api::Devices { telemetry: telemetry.clone(), watch: ingress.watch(), proposals: ingress.proposals() },
+        devices,
+        elsewhere: Arc::new(api::elsewhere::Elsewhere::new(Arc::downgrade(&mesh), nodes)),
         gauges: Arc::new(gauges::Rooms {
             broker: broker.clone(),
             ingress: ingress.clone(),

@@ -293,6 +293,7 @@ fn a_site_counts_its_own_devices_and_only_live_readings() {
             password_hash: None,
             parameters: Default::default(),
             bridge: None,
+            admits: Vec::new(),
         };
         let attachment = Attachment { node: NodeId(1), session: 1, since: Timestamp(0) };
         let state = DeviceState { device, attached: attached.then_some(attachment), changed_at: Timestamp(0) };

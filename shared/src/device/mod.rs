@@ -2,6 +2,7 @@
 //! devices that speak otherwise.
 
 pub mod convention;
+pub mod discovery;
 mod native;
 mod profile;
 

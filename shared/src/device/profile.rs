@@ -61,6 +61,13 @@ pub enum CapabilityKind {
     Display,
 }
 
+impl CapabilityKind {
+    /// Whether a policy may let such a thing in. What opens a way, or says who stands before it, is admitted by a person.
+    pub fn is_admitted_by_policy(self) -> bool {
+        !matches!(self, Self::Lock | Self::Barrier | Self::Reader)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FailMode {
@@ -180,6 +187,13 @@ impl Profile {
         self.capabilities.iter().find_map(|capability| capability.commands.get(name))
     }
 
+    /// Whether a bridge's policy that names `kinds` lets devices of this profile in: it can do nothing else, and opens nothing.
+    pub fn is_admitted_by(&self, kinds: &[CapabilityKind]) -> bool {
+        let named = |one: &Capability| kinds.contains(&one.kind) && one.kind.is_admitted_by_policy();
+        let opens = |one: &Capability| one.commands.values().any(|command| command.class == CommandClass::Opening);
+        !self.capabilities.is_empty() && self.capabilities.iter().all(|one| named(one) && !opens(one))
+    }
+
     /// All the rules of safety that a profile can break: every finding, not just the first.
     pub fn check(&self) -> Result<(), Vec<ProfileError>> {
         let mut errors = Vec::new();
@@ -207,7 +221,8 @@ impl Profile {
                     say(
                         place.clone(),
                         "an opening command with no bound",
-                        "say `bound: {device: {pulse_ms: 3000}}`, or `bound: {mode: {ended_by: lock}}`",
+                        "say `bound: {device: {pulse_ms: 3000}}` where the device itself closes, or `bound: {mode: {ended_by: lock}}` \
+                         where a flow ends it; the gateway closes nothing by itself, since it may be down when it should",
                     );
                 }
             }

@@ -1,6 +1,7 @@
 //! What the parts of the engine share while one entry is applied: the state, and the outputs that pile up.
 
 use super::effect::{Effect, EffectClass, Owner, Request};
+use super::index::Owned;
 use super::problem::Problem;
 use super::record::{Record, RecordBody};
 use super::state::{State, Timer, TimerWhat};
@@ -48,7 +49,7 @@ impl<'a> Context<'a> {
         let key: Arc<str> = format!("{}.{id}", self.state.group).into();
         let effect = Effect { id, key, owner, issued_at: self.now, deadline, class, request, attempt: None };
         self.state.timers.insert(Timer { due: deadline, what: TimerWhat::EffectDeadline { effect: id } });
-        self.state.index.own(id, &effect.owner);
+        self.state.index.own(&effect.owner, Owned::Effect(id));
         self.state.effects.insert(id, effect.clone());
         self.effects.push(effect);
         id
@@ -57,7 +58,7 @@ impl<'a> Context<'a> {
     /// Takes an effect out of the open ones together with its deadline timer.
     pub fn close_effect(&mut self, id: EffectId) -> Option<Effect> {
         let effect = self.state.effects.remove(&id)?;
-        self.state.index.disown(id, &effect.owner);
+        self.state.index.disown(&effect.owner, Owned::Effect(id));
         self.state.timers.remove(&Timer { due: effect.deadline, what: TimerWhat::EffectDeadline { effect: id } });
         Some(effect)
     }

@@ -4,12 +4,13 @@ use super::command::{Accepted, Rejection, Reply};
 use super::dedupe;
 use super::function;
 use super::instance::{Frame, Listening, Work};
-use super::interest::{filters_of, holds, matches_static};
+use super::interest::{filters_of, holds, is_for_all, matches_static};
 use super::interpreter::{Budgets, Cursor, Interpreter, static_value};
 use super::state::{EarlyEvent, State};
 use crate::event::{DATA_SIZE_MAX, Event};
 use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, Listen, TaskId, TaskKind, Until};
 use crate::id::{Actor, InstanceId};
+use crate::small_map::SmallMap;
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -157,7 +158,7 @@ impl Interpreter<'_, '_> {
             all.map(|filter| verdict(&mut self.budgets, filter, attributes)).collect()
         });
         verdicts.insert(key, static_matches.clone());
-        let open_ended = filters_of(&listen.to).is_empty();
+        let open_ended = filters_of(&listen.to).is_empty() && is_for_all(attributes);
         let filters = filters_of(&listen.to).iter().chain(until_filters);
         let possible = |(filter, verdict): (&EventFilter, &Verdict)| verdict.may_take(filter, &listening.keys);
         if !open_ended && !filters.zip(static_matches.iter()).any(possible) {
@@ -187,9 +188,9 @@ impl Interpreter<'_, '_> {
         &mut self,
         scope: &Cursor,
         candidates: &Candidates,
-        keys: &BTreeMap<Arc<str>, Value>,
+        keys: &SmallMap<Arc<str>, Value>,
         attributes: &Value,
-    ) -> Option<(usize, BTreeMap<Arc<str>, Value>)> {
+    ) -> Option<(usize, SmallMap<Arc<str>, Value>)> {
         for (index, filter) in candidates.filters.iter().enumerate() {
             let possible = candidates.verdicts.get(index).is_some_and(|verdict| verdict.may_take(filter, keys));
             if !possible || candidates.matched.get(index).copied().unwrap_or(false) {
@@ -219,9 +220,9 @@ impl Interpreter<'_, '_> {
         &mut self,
         scope: &Cursor,
         filter: &EventFilter,
-        keys: &BTreeMap<Arc<str>, Value>,
+        keys: &SmallMap<Arc<str>, Value>,
         attributes: &Value,
-    ) -> Option<BTreeMap<Arc<str>, Value>> {
+    ) -> Option<SmallMap<Arc<str>, Value>> {
         let mut fixed = keys.clone();
         for correlation in &filter.correlate {
             let actual = self.eval(scope, &correlation.from, attributes, &[]).ok().filter(|actual| !actual.is_null())?;
@@ -280,7 +281,7 @@ fn verdict(budgets: &mut Budgets, filter: &EventFilter, attributes: &Value) -> V
 
 impl Verdict {
     /// False where it is certain that the filter does not take the event, with the correlation keys that are fixed.
-    fn may_take(&self, filter: &EventFilter, keys: &BTreeMap<Arc<str>, Value>) -> bool {
+    fn may_take(&self, filter: &EventFilter, keys: &SmallMap<Arc<str>, Value>) -> bool {
         self.matches
             && filter.correlate.iter().zip(&self.from).all(|(correlation, from)| match from {
                 Some(value) => !value.is_null() && keys.get(&correlation.key).is_none_or(|fixed| fixed == value),

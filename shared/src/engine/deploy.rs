@@ -105,6 +105,12 @@ fn check_device(state: &State, declared: &Declared, device: &Device) -> Result<(
         return invalid(format!("there is no profile `{}`", device.profile));
     };
     check_convention(profile, device)?;
+    if !device.admits.is_empty() && !profile.convention.as_ref().is_some_and(|convention| convention.bridge) {
+        return invalid(format!("it `admits` devices and proposes none: `{}` says no `bridge: true`", device.profile));
+    }
+    if let Some(kind) = device.admits.iter().find(|kind| !kind.is_admitted_by_policy()) {
+        return invalid(format!("`admits: [{kind:?}]`: a person admits what opens a way or says who is there; leave it out"));
+    }
     if let Some(bridge) = &device.bridge {
         let known = declared.devices.get(bridge).copied().or_else(|| state.devices.get(bridge).map(|known| &known.device));
         let Some(known) = known else { return invalid(format!("its bridge `{bridge}` is no device")) };

@@ -4,6 +4,7 @@
 
 use super::context::Context;
 use super::effect::Owner;
+use super::function::access;
 use super::function::device::{self, Ask};
 use super::outbox::{self, OutboxClass};
 use super::precedence::Priority;
@@ -116,7 +117,7 @@ fn decide(context: &Context, event: &Event, historical: bool, credential: &Crede
         return Err("expired".into());
     }
     let covers = |doors: &[DeviceId]| doors.contains(door);
-    let grants = context.state.grants.values().filter(|grant| grant.credential == credential.id);
+    let grants = access::grants_for(context.state, &credential.id);
     // An area that changed since opens what it holds now.
     let mut here = grants
         .filter(|grant| match grant.area.as_ref().and_then(|area| context.state.areas.get(area)) {

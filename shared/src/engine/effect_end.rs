@@ -6,6 +6,7 @@ use super::command::{Accepted, Reply};
 use super::context::Context;
 use super::effect::{Attempt, Effect, EffectClass, Outcome, Owner, Place, Request};
 use super::function::{device, group};
+use super::index::Owned;
 use super::precedence::Priority;
 use super::problem::Problem;
 use super::state::State;
@@ -118,9 +119,12 @@ pub fn withdraw(context: &mut Context, id: EffectId) {
         && let Some((key, recent)) = all.iter_mut().find(|(_, recent)| recent.effect == Some(id))
     {
         if !recent.followers.is_empty() {
-            context.state.index.disown(id, &effect.owner);
+            context.state.index.disown(&effect.owner, Owned::Effect(id));
             effect.owner = recent.followers.remove(0);
-            context.state.index.own(id, &effect.owner);
+            context.state.index.own(&effect.owner, Owned::Effect(id));
+            if recent.followers.is_empty() {
+                context.state.index.unfollow(device, key);
+            }
             return;
         }
         recent.effect = None;
@@ -172,6 +176,7 @@ fn settle_recent(context: &mut Context, effect: &Effect, output: Option<&Value>)
     };
     let Some(mut recent) = all.remove(&key) else { return Vec::new() };
     let followers = std::mem::take(&mut recent.followers);
+    context.state.index.unfollow(device, &key);
     if let Some(output) = output {
         recent.effect = None;
         recent.output = Some(output.clone());
@@ -184,8 +189,10 @@ fn settle_recent(context: &mut Context, effect: &Effect, output: Option<&Value>)
 
 /// A credential that was never signed opens nothing.
 fn forget_credential(context: &mut Context, effect: &Effect) {
-    if let Request::SignCredential { credential, .. } = &effect.request {
-        context.state.credentials.remove(credential);
+    if let Request::SignCredential { credential, .. } = &effect.request
+        && let Some(credential) = context.state.credentials.remove(credential)
+    {
+        context.state.index.disown(&credential.owner, Owned::Credential(credential.id));
     }
 }
 

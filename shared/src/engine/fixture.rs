@@ -39,6 +39,7 @@ pub fn building() -> State {
             password_hash: None,
             parameters: Default::default(),
             bridge: None,
+            admits: Vec::new(),
         };
         let attached = online.then_some(Attachment { node: NodeId(1), session: 1, since: Timestamp(0) });
         state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });

@@ -3,7 +3,7 @@
 //!
 //! It never moves a token: answers go to `Context::wakes`, and the interpreter drains them.
 
-mod access;
+pub(super) mod access;
 mod arguments;
 pub(super) mod device;
 pub(super) mod group;
@@ -82,9 +82,9 @@ pub fn withdraw(context: &mut Context, owner: &Owner) {
     context.state.desk.group_calls.remove(owner);
     if let Some(instance) = owner.instance() {
         end_effects(context, instance, |of| of.is_of(owner));
+        pool::leave_queues(context, instance, |of| of == owner);
+        super::work_item::withdraw(context, instance, |of| of == owner);
     }
-    pool::leave_queues(context, |waiter| waiter.owner == *owner);
-    super::work_item::withdraw(context, |of| of == owner);
     let pending = context.wakes.len();
     context.wakes.retain(|(of, _)| of != owner);
     if context.wakes.len() < pending {
@@ -95,21 +95,34 @@ pub fn withdraw(context: &mut Context, owner: &Owner) {
 /// Gives back what `instance` owns. Called on any terminal state.
 pub fn release_instance(context: &mut Context, instance: &InstanceId) {
     let of = |owner: &Owner| owner.instance() == Some(instance);
-    context.state.desk.group_calls.retain(|owner, _| !of(owner));
+    end_group_calls(context, instance);
     end_effects(context, instance, of);
-    pool::leave_queues(context, |waiter| of(&waiter.owner));
-    super::work_item::withdraw(context, of);
+    pool::leave_queues(context, instance, of);
+    super::work_item::withdraw(context, instance, of);
     context.wakes.retain(|(owner, _)| !of(owner));
     pool::release_all(context, &Which::Instance(instance));
     access::revoke_of_instance(context, instance);
 }
 
+fn end_group_calls(context: &mut Context, instance: &InstanceId) {
+    let of_token = |number| Owner::Token { instance: instance.clone(), token: number, generation: number };
+    let calls = &mut context.state.desk.group_calls;
+    let gone: Vec<Owner> = calls.range(of_token(0)..=of_token(u32::MAX)).map(|(owner, _)| owner.clone()).collect();
+    for owner in gone {
+        calls.remove(&owner);
+    }
+}
+
 /// Withdraws the effects of `instance` that `of` names, and takes those owners off others' effects that they joined.
 fn end_effects(context: &mut Context, instance: &InstanceId, of: impl Fn(&Owner) -> bool) {
-    for recent in context.state.desk.recent.values_mut().flat_map(|recent| recent.values_mut()) {
+    for (device, key) in context.state.index.followed() {
+        let Some(recent) = context.state.desk.recent.get_mut(&device).and_then(|recent| recent.get_mut(&key)) else { continue };
         recent.followers.retain(|owner| !of(owner));
+        if recent.followers.is_empty() {
+            context.state.index.unfollow(&device, &key);
+        }
     }
-    let mut open = context.state.index.owned_by(instance);
+    let mut open = context.state.index.effects_of(instance);
     open.retain(|effect| context.state.effects.get(effect).is_some_and(|effect| of(&effect.owner)));
     for effect in open {
         effect_end::withdraw(context, effect);

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::record::InstanceStatus;
 use crate::flow::plan::{FlowKey, TaskId};
 use crate::id::{Actor, InstanceId};
+use crate::small_map::SmallMap;
 use crate::time::Timestamp;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
@@ -35,9 +36,9 @@ pub struct Instance {
     /// `$context`.
     pub context: Value,
     /// The oldest open incident; more may stand at other tokens.
-    pub incident: Option<Incident>,
+    pub incident: Option<Box<Incident>>,
     /// The token of another instance that awaits this one.
-    pub parent: Option<Owner>,
+    pub parent: Option<Box<Owner>>,
     /// 0 for one that no flow started; bounded by `interpreter::CHILD_DEPTH_MAX`.
     pub depth: u32,
     /// Log index from which on events concern it (a child: its parent's).
@@ -46,8 +47,8 @@ pub struct Instance {
     pub singleton: Option<Arc<str>>,
     /// The flow's timeout.
     pub timeout: Option<Guard>,
-    /// Boxed: a map's node has room for eleven, and most instances have one.
-    pub tokens: BTreeMap<u32, Box<Token>>,
+    /// In a sorted vector: a node of a tree has room for eleven, and most instances have one.
+    pub tokens: SmallMap<u32, Box<Token>>,
     /// Source of numbers for tokens, generations, guards and subscriptions; used once each.
     pub serial: u32,
     /// Timeouts that came due while it was suspended.
@@ -86,9 +87,10 @@ pub enum Wait {
     Child(InstanceId),
     /// Branches of the fork on top.
     Join,
+    /// Boxed, like that of [`Next::Fail`], so that all that wait are no larger for it.
     Incident {
         at: Timestamp,
-        problem: Problem,
+        problem: Box<Problem>,
     },
 }
 
@@ -104,7 +106,7 @@ pub enum Next {
     /// The list above the task on top ended with this value.
     Return { value: Value },
     /// The task on top failed. `raised`: by a `raise` task.
-    Fail { problem: Problem, raised: bool },
+    Fail { problem: Box<Problem>, raised: bool },
     /// The `listen` on top looks at what it has.
     Listen,
 }
@@ -148,6 +150,9 @@ pub struct TaskFrame {
     /// `$authorization` of an authenticated call: `{scheme, parameter}`. A secret stands there by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Box<Value>>,
+    /// The input of a task that runs a function of the document, while that function's own is `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_input: Option<Box<Value>>,
     /// The case that a `switch` took.
     pub case: Option<u32>,
     pub work: Work,
@@ -207,7 +212,7 @@ pub struct Listening {
     /// Per filter of an `until` that is itself a strategy.
     pub until_matched: Vec<bool>,
     /// Correlation keys that are fixed.
-    pub keys: BTreeMap<Arc<str>, Value>,
+    pub keys: SmallMap<Arc<str>, Value>,
     /// What was taken, as `read` says.
     pub collected: Vec<Value>,
     /// Taken, but their `foreach` body has not run.
@@ -271,7 +276,7 @@ impl Instance {
     pub(super) fn refresh_incident(&mut self) {
         let standing = self.incident.as_ref().is_some_and(|incident| {
             self.tokens.get(&incident.token).is_some_and(
-                |token| matches!(&token.wait, Wait::Incident { at, problem } if *at == incident.at && *problem == incident.problem),
+                |token| matches!(&token.wait, Wait::Incident { at, problem } if *at == incident.at && **problem == incident.problem),
             )
         });
         if standing {
@@ -284,12 +289,13 @@ impl Instance {
                 Wait::Incident { at, problem } => Some(Incident {
                     at: *at,
                     task: token.top_task().map_or_else(|| "/do".into(), |frame| frame.reference.clone()),
-                    problem: problem.clone(),
+                    problem: (**problem).clone(),
                     token: *number,
                 }),
                 _ => None,
             })
-            .min_by_key(|incident| (incident.at, incident.token));
+            .min_by_key(|incident| (incident.at, incident.token))
+            .map(Box::new);
     }
 }
 

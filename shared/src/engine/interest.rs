@@ -1,6 +1,7 @@
 //! What the deployed flows listen to, by event type: the static part of their filters, which needs no instance.
 
 use super::interpreter::{Budgets, static_value};
+use super::lifecycle;
 use super::state::State;
 use crate::event::Event;
 use crate::flow::plan::{AttributeMatch, Consume, EventFilter, Plan, Schedule, TaskKind, Until};
@@ -59,7 +60,7 @@ impl Interests {
 
     /// Whether some filter might take events of this type.
     pub(super) fn hears_type(&self, kind: &str) -> bool {
-        !self.any_type.is_empty() || self.by_type.contains_key(kind)
+        self.by_type.contains_key(kind) || self.any_type.iter().any(|interest| !lifecycle::is(kind) || names_type(&interest.filter))
     }
 
     /// How long a `listen` would keep the event: `None` where no filter takes it, 0 where only schedules do.
@@ -102,8 +103,20 @@ pub(super) fn type_of(filter: &EventFilter) -> Option<Arc<str>> {
     })
 }
 
+fn names_type(filter: &EventFilter) -> bool {
+    filter.with.iter().any(|(name, _)| &**name == "type")
+}
+
+/// Whether who listens to whatever comes hears the event: not what flows and tasks do, itself among them. Who wants that says its type.
+pub(super) fn is_for_all(attributes: &Value) -> bool {
+    !attributes.get("type").and_then(Value::as_str).is_some_and(lifecycle::is)
+}
+
 /// The part of a filter that needs no instance. `attributes`: the event as expressions see it.
 pub(super) fn matches_static(budgets: &mut Budgets, filter: &EventFilter, attributes: &Value) -> bool {
+    if !names_type(filter) && !is_for_all(attributes) {
+        return false;
+    }
     filter.with.iter().all(|(name, expected)| {
         let actual = attributes.get(name).unwrap_or(&Value::Null);
         match expected {

@@ -18,6 +18,14 @@ use std::sync::Arc;
 /// An output larger than this stays in history, bytes.
 const OUTPUT_MAX: usize = 16 * 1024;
 
+/// Types of the specification's life cycle begin so.
+const PREFIX: &str = "io.serverlessworkflow.";
+
+/// Whether an event of this type tells what a flow or a task does.
+pub(crate) fn is(kind: &str) -> bool {
+    kind.starts_with(PREFIX)
+}
+
 /// Numbers an event for the cloud. Those of life-safety flows go at once.
 pub(super) fn publish(context: &mut Context, alarm: bool, event: Event) {
     let class = if alarm { OutboxClass::Alarm } else { OutboxClass::State };

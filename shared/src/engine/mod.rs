@@ -22,7 +22,7 @@ mod index;
 pub mod instance;
 pub mod interest;
 mod interpreter;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod operator;
 pub mod outbox;
 pub mod pool;

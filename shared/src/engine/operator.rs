@@ -111,7 +111,7 @@ fn retry(interpreter: &mut Interpreter, id: &InstanceId) {
             interpreter.drop_frames(&mut cursor, keep);
             next
         }
-        None => Next::Fail { problem: Problem::standard("runtime", 500, "no task stands here"), raised: false },
+        None => Next::Fail { problem: Box::new(Problem::standard("runtime", 500, "no task stands here")), raised: false },
     };
     interpreter.go(cursor, next);
 }

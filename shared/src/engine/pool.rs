@@ -4,6 +4,7 @@
 
 use super::context::Context;
 use super::effect::Owner;
+use super::index::Owned;
 use super::problem::Problem;
 use crate::id::{Actor, InstanceId};
 use crate::resource::{Pool, Unit};
@@ -102,7 +103,10 @@ pub fn allocate(context: &mut Context, pool: &str, waiter: Waiter, queued: bool)
     if state.queue.len() >= QUEUE_LEN_MAX {
         return Some(Err(Problem::own("limit", 429, format!("{QUEUE_LEN_MAX} wait for pool `{pool}` already"))));
     }
+    let owner = waiter.owner.clone();
+    let place = Owned::Place { pool: state.pool.name.clone(), owner: owner.clone() };
     state.queue.push_back(waiter);
+    context.state.index.own(&owner, place);
     None
 }
 
@@ -116,6 +120,8 @@ fn lease(context: &mut Context, pool: &str, waiter: &Waiter, free: &[Arc<str>]) 
         let lease = Lease { id: id.clone(), holder: waiter.holder.clone(), owner: waiter.owner.clone(), since: context.now };
         if let Some(state) = context.state.pools.get_mut(pool) {
             state.leases.insert(unit.clone(), lease);
+            let owned = Owned::Lease { pool: state.pool.name.clone(), unit: unit.clone() };
+            context.state.index.own(&waiter.owner, owned);
         }
         let data = Value::object([("holder", Value::String(waiter.holder.clone())), ("lease", Value::String(id))]);
         context.audit(actor(&waiter.owner), "resource.allocated", format!("{pool}/{unit}"), data);
@@ -150,6 +156,7 @@ pub fn release(context: &mut Context, pool: &str, which: &Which) -> usize {
     });
     let count = released.len();
     for (unit, lease) in released {
+        context.state.index.disown(&lease.owner, Owned::Lease { pool: pool.into(), unit: unit.clone() });
         let data = Value::object([("holder", Value::String(lease.holder)), ("lease", Value::String(lease.id))]);
         context.audit(actor(&lease.owner), "resource.released", format!("{pool}/{unit}"), data);
     }
@@ -161,20 +168,35 @@ pub fn release(context: &mut Context, pool: &str, which: &Which) -> usize {
 
 /// [`release`] over all pools.
 pub fn release_all(context: &mut Context, which: &Which) -> usize {
-    let pools: Vec<Arc<str>> = context.state.pools.keys().cloned().collect();
+    let instance = match which {
+        Which::Instance(instance) => Some(*instance),
+        Which::Owner(owner) => owner.instance(),
+        Which::Holder { .. } | Which::Lease(_) => None,
+    };
+    let leased = |owned: &Owned| if let Owned::Lease { pool, .. } = owned { Some(pool.clone()) } else { None };
+    let mut pools: Vec<Arc<str>> = match instance {
+        Some(instance) => context.state.index.owned_by(instance).filter_map(leased).collect(),
+        None => context.state.pools.keys().cloned().collect(),
+    };
+    pools.dedup();
     pools.iter().map(|pool| release(context, pool, which)).sum()
 }
 
-/// Takes waiters out of all queues. Whoever stands behind them may be served by that.
-pub fn leave_queues(context: &mut Context, leaves: impl Fn(&Waiter) -> bool) {
-    let mut shorter = Vec::new();
-    for (name, state) in &mut context.state.pools {
-        let before = state.queue.len();
-        state.queue.retain(|waiter| !leaves(waiter));
-        if state.queue.len() < before {
-            shorter.push(name.clone());
+/// Takes the waiters of `instance` that `of` names out of all queues. Whoever stands behind them may be served by that.
+pub fn leave_queues(context: &mut Context, instance: &InstanceId, of: impl Fn(&Owner) -> bool) {
+    let place = |owned: &Owned| match owned {
+        Owned::Place { pool, owner } if of(owner) => Some((pool.clone(), owner.clone())),
+        _ => None,
+    };
+    let left: Vec<(Arc<str>, Owner)> = context.state.index.owned_by(instance).filter_map(place).collect();
+    for (pool, owner) in &left {
+        if let Some(state) = context.state.pools.get_mut(pool) {
+            state.queue.retain(|waiter| waiter.owner != *owner);
         }
+        context.state.index.disown(owner, Owned::Place { pool: pool.clone(), owner: owner.clone() });
     }
+    let mut shorter: Vec<Arc<str>> = left.into_iter().map(|(pool, _)| pool).collect();
+    shorter.dedup();
     for pool in shorter {
         hand_on(context, &pool);
     }
@@ -190,6 +212,8 @@ pub fn hand_on(context: &mut Context, pool: &str) {
             return;
         }
         let Some(waiter) = state.queue.pop_front() else { return };
+        let place = Owned::Place { pool: state.pool.name.clone(), owner: waiter.owner.clone() };
+        context.state.index.disown(&waiter.owner, place);
         let output = lease(context, pool, &waiter, &free);
         context.wake(waiter.owner, Ok(output));
     }
@@ -266,7 +290,7 @@ mod tests {
         assert_eq!(unit(allocate(&mut context, "parking", waiter("a"), true)), Some("p1".into()));
         assert_eq!(allocate(&mut context, "parking", Waiter { quantity: 2, ..waiter("b") }, true), None);
         assert_eq!(allocate(&mut context, "parking", waiter("c"), true), None, "p2 is free, but b stands before");
-        leave_queues(&mut context, |waiter| waiter.owner == owner("b"));
+        leave_queues(&mut context, &"b".into(), |_| true);
         assert_eq!(woken(&mut context), [("c".into(), "p2".into())]);
         let refused = |context: &mut Context, waiter, queued| allocate(context, "parking", waiter, queued).unwrap().unwrap_err().title;
         assert_eq!(refused(&mut context, waiter("d"), false), "unavailable".into());
@@ -300,7 +324,7 @@ mod tests {
                         asked.push(name);
                     }
                     2 => _ = release_all(&mut context, &Which::Instance(&one(&asked).as_str().into())),
-                    _ => leave_queues(&mut context, |waiter| waiter.owner == owner(&one(&asked))),
+                    _ => leave_queues(&mut context, &one(&asked).as_str().into(), |_| true),
                 }
                 let pool = &context.state.pools["parking"];
                 let ids: std::collections::BTreeSet<_> = pool.leases.values().map(|lease| &lease.id).collect();

@@ -48,7 +48,7 @@ pub(super) fn caught(interpreter: &mut Interpreter, mut cursor: Cursor, problem:
     }
     if catch.retry.is_some() && catch.body.is_empty() {
         // Used up between the two looks; cannot happen while both see the same entry.
-        return Step::Go(cursor, Next::Fail { problem: problem.clone(), raised });
+        return Step::Go(cursor, Next::Fail { problem: Box::new(problem.clone()), raised });
     }
     let Some(frame) = cursor.top_mut() else { return cursor.broken("a `try` without its frame") };
     let (task, input) = (frame.task, frame.input.clone());

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::instance::Instance;
-use super::interest::{Interests, filters_of, matches_static};
+use super::interest::{Interests, filters_of, is_for_all, matches_static};
 use super::interpreter::{Begin, Budgets, Interpreter, static_value};
 use super::state::{State, Timer, TimerWhat};
 use crate::event::Event;
@@ -53,7 +53,7 @@ pub(super) fn refresh_interests(state: &mut State) {
 
 fn scheduled_flow(timer: &Timer) -> Option<FlowKey> {
     match &timer.what {
-        TimerWhat::Schedule { flow } => Some(flow.clone()),
+        TimerWhat::Schedule { flow } => Some((**flow).clone()),
         _ => None,
     }
 }
@@ -75,7 +75,7 @@ fn arm(context: &mut Context, flow: &FlowKey, schedule: Option<&Schedule>, due: 
         Some(Schedule::On(_)) | None => None,
     };
     if let Some(due) = next {
-        context.state.timers.insert(Timer { due, what: TimerWhat::Schedule { flow: flow.clone() } });
+        context.state.timers.insert(Timer { due, what: TimerWhat::Schedule { flow: Box::new(flow.clone()) } });
     }
 }
 
@@ -153,7 +153,7 @@ impl Interpreter<'_, '_> {
             .filter(|index| filters.get(*index).is_some_and(|filter| matches_static(&mut self.budgets, filter, attributes)))
             .collect();
         if !matches!(consume, Consume::All(_)) {
-            return (!matching.is_empty() || filters.is_empty()).then(|| vec![attributes.clone()]);
+            return (!matching.is_empty() || (filters.is_empty() && is_for_all(attributes))).then(|| vec![attributes.clone()]);
         }
         let mut sets = self.context.state.gatherings.remove(flow).unwrap_or_default();
         let mut complete = None;

@@ -151,7 +151,8 @@ pub enum TimerWhat {
     },
     /// cron, every, after.
     Schedule {
-        flow: FlowKey,
+        /// Boxed: there are few of these, and many of the others.
+        flow: Box<FlowKey>,
     },
     GrantEnds {
         grant: GrantId,

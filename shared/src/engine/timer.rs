@@ -38,7 +38,7 @@ fn one(interpreter: &mut Interpreter, timer: Timer) {
         }
         TimerWhat::Timeout { instance, guard } => interpreter.timed_out(&instance, guard),
         TimerWhat::EffectDeadline { effect } => function::effect_deadline(interpreter.context, effect),
-        TimerWhat::Schedule { flow } => schedule::due(interpreter, flow, timer.due),
+        TimerWhat::Schedule { flow } => schedule::due(interpreter, *flow, timer.due),
         TimerWhat::GrantEnds { grant } => function::grant_ends(interpreter.context, &grant),
     }
 }

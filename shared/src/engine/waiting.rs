@@ -38,7 +38,7 @@ impl Waiting {
         let mut waiting = Self::default();
         for instance in instances {
             let Some(plan) = plans.get(&instance.flow) else { continue };
-            for (number, token) in &instance.tokens {
+            for (number, token) in instance.tokens.iter() {
                 for frame in token.frames.iter().filter_map(Frame::task) {
                     if let Work::Listen(listening) = &frame.work
                         && let Some(TaskKind::Listen(listen)) = task_of(plan, frame.task).map(|task| &task.kind)

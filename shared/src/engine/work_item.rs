@@ -4,10 +4,11 @@ use super::command::{Accepted, Rejection, Reply, WorkItemAction};
 use super::context::Context;
 use super::dedupe;
 use super::effect::Owner;
+use super::index::Owned;
 use super::state::State;
 use super::trace;
 use crate::event::DATA_SIZE_MAX;
-use crate::id::{Actor, WorkItemId};
+use crate::id::{Actor, InstanceId, WorkItemId};
 use crate::time::Timestamp;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
@@ -88,15 +89,26 @@ pub fn act(context: &mut Context, id: &WorkItemId, action: &WorkItemAction, by: 
     Ok(accepted)
 }
 
-/// Takes the open work items away that `of` names; nobody is woken.
-pub fn withdraw(context: &mut Context, of: impl Fn(&Owner) -> bool) {
-    let gone: Vec<(WorkItemId, Owner)> =
-        context.state.work_items.values().filter(|item| of(&item.owner)).map(|item| (item.id.clone(), item.owner.clone())).collect();
-    for (id, owner) in gone {
-        context.state.work_items.remove(&id);
-        let by = owner.instance().map_or_else(Actor::system, Actor::flow);
-        context.audit(by, "work-item.withdrawn", id.as_str(), Value::empty_object());
+/// Takes the open work items of `instance` away that `of` names; nobody is woken.
+pub fn withdraw(context: &mut Context, instance: &InstanceId, of: impl Fn(&Owner) -> bool) {
+    let item = |owned: &Owned| if let Owned::WorkItem(id) = owned { Some(id.clone()) } else { None };
+    let mut gone: Vec<WorkItemId> = context.state.index.owned_by(instance).filter_map(item).collect();
+    gone.retain(|id| context.state.work_items.get(id).is_some_and(|item| of(&item.owner)));
+    for id in gone {
+        close(context, &id);
+        context.audit(Actor::flow(instance), "work-item.withdrawn", id.as_str(), Value::empty_object());
     }
+}
+
+pub fn open(context: &mut Context, item: WorkItem) {
+    context.state.index.own(&item.owner, Owned::WorkItem(item.id.clone()));
+    context.state.work_items.insert(item.id.clone(), item);
+}
+
+fn close(context: &mut Context, id: &WorkItemId) -> Option<WorkItem> {
+    let item = context.state.work_items.remove(id)?;
+    context.state.index.disown(&item.owner, Owned::WorkItem(item.id.clone()));
+    Some(item)
 }
 
 /// People act only for themselves and their roles; what is no person (the system, an operator's token) was checked by the API.
@@ -137,7 +149,7 @@ fn choose(context: &mut Context, id: &WorkItemId, vote: Vote, quorum: usize) -> 
     if !decided {
         return Ok(Accepted::Nothing);
     }
-    context.state.work_items.remove(id);
+    close(context, id);
     context.audit(vote.by.clone(), "work-item.completed", id.as_str(), Value::object([("choice", Value::String(vote.choice.clone()))]));
     let mut output = vote.to_value();
     if quorum > 1
@@ -150,7 +162,7 @@ fn choose(context: &mut Context, id: &WorkItemId, vote: Vote, quorum: usize) -> 
 }
 
 fn complete(context: &mut Context, id: &WorkItemId, by: &Actor, answers: Value, comment: Option<&Arc<str>>) -> Reply {
-    let Some(item) = context.state.work_items.remove(id) else { return Ok(Accepted::Nothing) };
+    let Some(item) = close(context, id) else { return Ok(Accepted::Nothing) };
     let comment = comment.cloned().map_or(Value::Null, Value::String);
     let output = Value::object([
         ("done", Value::Bool(true)),

@@ -41,6 +41,11 @@ pub(crate) enum Place {
     Inside(usize),
 }
 
+/// The lines of a text as YAML, and with it [`Diagnostic::line`], counts them: a carriage return by itself ends one as well.
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 impl Diagnostic {
     pub fn error(code: &str, pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self {

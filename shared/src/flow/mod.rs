@@ -16,5 +16,5 @@ pub(crate) mod suggest;
 pub use check::{Checked, check, check_located};
 pub(crate) use compile::expression_part;
 pub(crate) use diagnostic::join;
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Severity, lines};
 pub use suggest::nearest;

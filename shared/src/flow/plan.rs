@@ -95,7 +95,22 @@ pub struct Task {
     pub export: Option<ExportSpec>,
     pub timeout: Option<DurationSpec>,
     pub then: Then,
+    /// The function of the document that it calls; its kind is that of the function then.
+    pub function: Option<Box<Function>>,
     pub kind: TaskKind,
+}
+
+/// A task under `use.functions` as it is called: the caller's `with` is its input.
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub name: Arc<str>,
+    /// As it stands under `use.functions`.
+    pub definition: Value,
+    /// The caller's `with`; without one the function gets the calling task's input.
+    pub arguments: Option<Template>,
+    pub input: InputSpec,
+    pub output: OutputSpec,
+    pub export: Option<ExportSpec>,
 }
 
 #[derive(Clone, Debug, Default)]

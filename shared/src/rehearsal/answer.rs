@@ -3,7 +3,7 @@
 use super::asked::Asked;
 use super::template;
 use crate::engine::{Outcome, Problem};
-use crate::flow::{Diagnostic, join};
+use crate::flow::{Diagnostic, join, suggest};
 use crate::time::parse_duration_ms;
 use crate::value::Value;
 use std::sync::Arc;
@@ -92,6 +92,9 @@ impl Rule {
             found.push(error);
             None
         })?;
+        if let Some(name) = rule.get("error").and_then(|error| error.as_str().or_else(|| error.get("type")?.as_str())) {
+            misspelt(name, &join(pointer, "error"), found);
+        }
         let function = text("function").map(|name: Arc<str>| Arc::from(name.split(':').next().unwrap_or_default()));
         if let Some(name) = &function
             && **name != *"http"
@@ -128,22 +131,35 @@ pub(in crate::rehearsal) fn duration(of: &Value, key: &str, pointer: &str, found
     })
 }
 
-/// An error as a stub writes it: a standard name (`timeout`, `communication`, …), one of ours (`device-offline`, …), or a whole problem.
-fn problem(error: &Value) -> Problem {
+/// A name of one's own may be what is meant, but not one letter beside a name of the specification.
+fn misspelt(name: &str, pointer: &str, found: &mut Vec<Diagnostic>) {
+    let known = STANDARD.map(|(known, _)| known);
+    if !known.contains(&name)
+        && let Some(near) = suggest::nearest(name, known)
+    {
+        let error = Diagnostic::error("unknown-name", pointer, format!("the error `{name}` is not known"));
+        found.push(error.suggest(format!("did you mean `{near}`?")));
+    }
+}
+
+/// Errors that a name alone stands for, with their usual status.
+const STANDARD: [(&str, i64); 8] = [
+    ("configuration", 400),
+    ("validation", 400),
+    ("expression", 400),
+    ("authentication", 401),
+    ("authorization", 403),
+    ("timeout", 408),
+    ("communication", 503),
+    ("runtime", 500),
+];
+
+/// An error as a stub writes it, or somebody at the terminal: a standard name (`timeout`, `communication`, …), one of ours (`device-offline`, …), or a whole problem.
+pub fn problem(error: &Value) -> Problem {
     let text = |key: &str| error.get(key).and_then(Value::as_str);
     let kind = error.as_str().or_else(|| text("type")).unwrap_or("communication");
     let detail = text("detail").unwrap_or("a stub said so");
     let status = error.get("status").and_then(Value::as_i64);
-    const STANDARD: [(&str, i64); 8] = [
-        ("configuration", 400),
-        ("validation", 400),
-        ("expression", 400),
-        ("authentication", 401),
-        ("authorization", 403),
-        ("timeout", 408),
-        ("communication", 503),
-        ("runtime", 500),
-    ];
     let mut problem = match STANDARD.iter().find(|(name, _)| *name == kind) {
         Some((name, default)) => Problem::standard(name, status.unwrap_or(*default), detail),
         None if kind.contains(':') => {

@@ -42,7 +42,18 @@ pub fn refused(problem: &Value) -> Value {
 /// The report of a run that was ended because nothing could move it: `problem` tells why.
 pub fn given_up(cancelled: &Value, problem: &Problem) -> Value {
     let list = |key| cancelled.get(key).and_then(Value::as_array).unwrap_or_default().to_vec();
-    report_of("faulted", Value::Null, Some(&problem.to_value()), list("tasks"), list("events"))
+    let at = problem.instance.as_deref().unwrap_or_default();
+    // The task that stood, and those around it, did not get cancelled by anybody.
+    let mut tasks = list("tasks");
+    for task in &mut tasks {
+        let field = |name| task.get(name).and_then(Value::as_str).unwrap_or_default();
+        if field("status") == "cancelled" && (field("reference") == at || is_below(field("reference"), at)) {
+            let mut fields = task.as_object().cloned().unwrap_or_default();
+            fields.insert("status".into(), Value::from("faulted"));
+            *task = Value::Object(Arc::new(fields));
+        }
+    }
+    report_of("faulted", Value::Null, Some(&problem.to_value()), tasks, list("events"))
 }
 
 fn report_of(status: &str, output: Value, problem: Option<&Value>, tasks: Vec<Value>, events: Vec<Value>) -> Value {

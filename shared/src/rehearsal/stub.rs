@@ -148,6 +148,7 @@ answers:
         assert_eq!(told("answers:\n  - funktion: x\n    answer: 1\n"), "2 unknown-key");
         assert_eq!(told("answers:\n  - function: device.comand\n    answer: 1\n"), "2 unknown-name");
         assert_eq!(told("answers:\n  - function: http\n"), "2 bad-value");
+        assert_eq!(told("answers:\n  - function: http\n    error: tiemout\n"), "3 unknown-name");
         assert_eq!(told("events:\n  - type: x\n    after: 3s\n"), "3 bad-value");
         assert_eq!(told("events:\n  - type: x\n    data: '${ .x( }'\n"), "3 bad-expression");
     }

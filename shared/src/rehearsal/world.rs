@@ -2,6 +2,7 @@
 
 use crate::engine::command::{Command, Entry};
 use crate::engine::instance::Instance;
+use crate::engine::lifecycle;
 use crate::engine::outbox::OutboxClass;
 use crate::engine::record::{InstanceStatus, Record, RecordBody};
 use crate::engine::state::Flow;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 
 /// `Continue` entries in a row: 256 steps each. A flow that needs more without waiting once does not end.
 pub const CONTINUES_MAX: usize = 4_096;
-/// Types of life-cycle events: those are no flow's own.
-const LIFECYCLE: &str = "io.serverlessworkflow.";
 
 #[derive(Clone, Debug)]
 pub struct World {
@@ -82,7 +81,7 @@ impl World {
         };
         let seen = self.outbox_seen;
         let new = self.state.outbox.items.iter().rev().take_while(|item| item.seq > seen);
-        let emitted = |event: &Event| !event.kind.starts_with(LIFECYCLE) && own != Some((&event.source, &event.id));
+        let emitted = |event: &Event| !lifecycle::is(&event.kind) && own != Some((&event.source, &event.id));
         let mut emitted: Vec<Event> =
             new.filter(|item| item.class != OutboxClass::Audit && emitted(&item.event)).map(|item| item.event.clone()).collect();
         emitted.reverse();

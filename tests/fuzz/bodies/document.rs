@@ -8,7 +8,7 @@ use spalla_shared::value::Value;
 /// read, and is canonical; what it refuses has a place inside the text.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let lines = text.split('\n').count() + 1;
+    let lines = flow::lines(text).count() + 1;
     match (flow::check(text), flow::check(text)) {
         (Ok(checked), Ok(again)) => {
             assert_eq!((&checked.document, &checked.hash), (&again.document, &again.hash));

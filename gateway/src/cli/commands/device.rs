@@ -8,6 +8,7 @@ use crate::cli::failure::usage;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 pub async fn dispatch(client: &Client, command: DeviceCommand, json: bool) -> Result<ExitCode> {
@@ -31,20 +32,20 @@ pub async fn dispatch(client: &Client, command: DeviceCommand, json: bool) -> Re
         }
         DeviceCommand::Watch { id } => watch(client, id.as_deref(), json).await,
         DeviceCommand::Proposals => proposals(&client.get("/devices/proposals").await?, json),
-        DeviceCommand::Admit { id, with_id, profile, title, groups, zone, opens } => {
+        DeviceCommand::Admit { id, with_id, profile, title, groups, zone, opens, fail_mode } => {
             let (site, name) = site_and_name(&id)?;
-            let body = json!({ "id": with_id, "profile": profile, "title": title, "groups": groups, "zone": zone, "opens": opens });
+            let body = json!({ "id": with_id, "profile": profile, "title": title, "groups": groups, "zone": zone, "opens": opens,
+                "fail_mode": fail_mode });
             let path = format!("/devices/proposals/{}/{}/admit", encoded(site), encoded(name));
             let answer = client.post(&path, &body).await?;
+            let data = &answer["data"];
+            if data["password"].is_string() {
+                return look::added(&answer, json);
+            }
             if json {
-                output::json(&answer["data"]);
+                output::json(data);
             } else {
-                outln!(
-                    "{} is declared as {}, behind {}",
-                    cell(&answer["data"]["id"]),
-                    cell(&answer["data"]["profile"]),
-                    cell(&answer["data"]["bridge"])
-                );
+                outln!("{} is declared as {}, behind {}", cell(&data["id"]), cell(&data["profile"]), cell(&data["bridge"]));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -100,6 +101,9 @@ fn show(body: &Value, json: bool) -> Result<ExitCode> {
             outln!("{title:<11}{}", cell(topic));
         }
     }
+    if data["told_by"].is_null() {
+        outln!("the gateway that it is connected to does not answer; what follows is older");
+    }
     for (name, reading) in data["here"]["properties"].as_object().into_iter().flatten() {
         outln!("{name} = {} ({})", reading["value"], cell(&reading["quality"]));
     }
@@ -107,21 +111,22 @@ fn show(body: &Value, json: bool) -> Result<ExitCode> {
 }
 
 fn proposals(body: &Value, json: bool) -> Result<ExitCode> {
-    if json {
-        output::json(body);
-        return Ok(ExitCode::SUCCESS);
+    if !json {
+        for node in body["unreachable"].as_array().into_iter().flatten() {
+            outln!("gateway {node} did not answer; what its bridges propose is not here");
+        }
     }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|one| vec![cell(&one["id"]), cell(&one["profile"]), cell(&one["bridge"]), cell(&one["title"]), one["parameters"].to_string()])
-        .collect();
-    output::table(
-        &["PROPOSED", "PROFILE", "BRIDGE", "TITLE", "PARAMETERS"],
-        &rows,
-        "no bridge of this gateway knows of a device that is not declared",
-    );
+    let columns: [(&str, fn(&Value) -> String); 5] = [
+        ("PROPOSED", |one| cell(&one["id"])),
+        ("PROFILE", |one| cell(&one["profile"])),
+        ("BY", |one| cell(&one["bridge"])),
+        ("TITLE", |one| cell(&one["title"])),
+        ("PARAMETERS", |one| {
+            let parameters = one["parameters"].as_object().into_iter().flatten();
+            parameters.map(|(name, value)| format!("{name}={}", cell(value))).collect::<Vec<_>>().join(" ")
+        }),
+    ];
+    output::list(body, json, &columns, "no bridge knows of a device that is not declared");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,10 +139,15 @@ async fn watch(client: &Client, id: Option<&str>, json: bool) -> Result<ExitCode
                 let line = json!({ "event": kind, "data": data });
                 outln!("{line}");
             } else if kind == "lost" {
-                outln!("… {} messages were too fast to show", data["count"]);
+                outln!("… {} messages at gateway {} were too fast to show", data["count"], data["node"]);
+            } else if kind == "unreachable" {
+                outln!("… gateway {} does not answer; what its devices say is not shown", data["node"]);
+            } else if kind == "reachable" {
+                outln!("… gateway {} answers again", data["node"]);
             } else {
                 heard(data);
             }
+            ControlFlow::<()>::Continue(())
         })
         .await?;
     Ok(ExitCode::SUCCESS)

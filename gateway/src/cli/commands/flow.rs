@@ -36,29 +36,18 @@ fn path(flow: &str) -> Result<String> {
 }
 
 async fn list(client: &Client, json: bool) -> Result<ExitCode> {
-    let body = client.get("/flows").await?;
-    output::warn_if_stale(&body);
-    if json {
-        output::json(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<Vec<String>> = body["data"].as_array().into_iter().flatten().map(row).collect();
-    output::table(&["FLOW", "STATE", "RUNNING", "DEPLOYED", "TITLE"], &rows, "no flows; declare some with `spalla apply -f FILE`");
-    Ok(ExitCode::SUCCESS)
-}
-
-fn row(flow: &Value) -> Vec<String> {
-    let state = match (flow["current"] == true, flow["enabled"] == true) {
-        (true, _) => "current",
-        (_, true) => "enabled",
-        _ => "disabled",
-    };
-    vec![
+    let columns: [(&str, fn(&Value) -> String); 5] = [
         // As the other commands take it.
-        cell(&flow["flow"]),
-        state.into(),
-        cell(&flow["running"]),
-        cell(&flow["deployed_at"]),
-        cell(&flow["title"]),
-    ]
+        ("FLOW", |flow| cell(&flow["flow"])),
+        ("STATE", |flow| match (flow["current"] == true, flow["enabled"] == true) {
+            (true, _) => "current".into(),
+            (_, true) => "enabled".into(),
+            _ => "disabled".into(),
+        }),
+        ("RUNNING", |flow| cell(&flow["running"])),
+        ("DEPLOYED", |flow| cell(&flow["deployed_at"])),
+        ("TITLE", |flow| cell(&flow["title"])),
+    ];
+    output::list(&client.get("/flows").await?, json, &columns, "no flows; declare some with `spalla apply -f FILE`");
+    Ok(ExitCode::SUCCESS)
 }

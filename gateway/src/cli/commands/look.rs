@@ -55,22 +55,14 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
 }
 
 pub async fn devices(client: &Client, json: bool) -> Result<ExitCode> {
-    let body = client.get("/devices").await?;
-    output::warn_if_stale(&body);
-    if json {
-        output::json(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|device| {
-            let online = if device["online"] == true { format!("at gateway {}", cell(&device["node"])) } else { "offline".into() };
-            vec![cell(&device["id"]), cell(&device["profile"]), online, cell(&device["since"]), cell(&device["opens"])]
-        })
-        .collect();
-    output::table(&["DEVICE", "PROFILE", "CONNECTED", "SINCE", "OPENS"], &rows, "no devices; add one with `spalla device add`");
+    let columns: [(&str, fn(&Value) -> String); 5] = [
+        ("DEVICE", |device| cell(&device["id"])),
+        ("PROFILE", |device| cell(&device["profile"])),
+        ("CONNECTED", |device| if device["online"] == true { format!("at gateway {}", cell(&device["node"])) } else { "offline".into() }),
+        ("SINCE", |device| cell(&device["since"])),
+        ("OPENS", |device| cell(&device["opens"])),
+    ];
+    output::list(&client.get("/devices").await?, json, &columns, "no devices; add one with `spalla device add`");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,28 +83,15 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
 }
 
 pub async fn audit(client: &Client, limit: u64, json: bool) -> Result<ExitCode> {
-    let body = client.get(&format!("/audit?limit={limit}")).await?;
-    output::warn_if_stale(&body);
-    if json {
-        output::json(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|link| {
-            vec![
-                cell(&link["seq"]),
-                time(&link["at"]),
-                cell(&link["actor"]),
-                cell(&link["action"]),
-                cell(&link["subject"]),
-                link["data"].to_string(),
-            ]
-        })
-        .collect();
-    output::table(&["SEQ", "AT", "WHO", "WHAT", "ON", "DATA"], &rows, "the audit trail is empty");
+    let columns: [(&str, fn(&Value) -> String); 6] = [
+        ("SEQ", |link| cell(&link["seq"])),
+        ("AT", |link| time(&link["at"])),
+        ("WHO", |link| cell(&link["actor"])),
+        ("WHAT", |link| cell(&link["action"])),
+        ("ON", |link| cell(&link["subject"])),
+        ("DATA", |link| link["data"].to_string()),
+    ];
+    output::list(&client.get(&format!("/audit?limit={limit}")).await?, json, &columns, "the audit trail is empty");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,7 +20,7 @@ use super::client::Client;
 use super::failure::usage;
 use super::{AuditCommand, Cli, Command, FlowCommand, InitArgs, MeshCommand, ProfileCommand};
 use crate::cli::output::outln;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -107,7 +107,10 @@ fn init(args: InitArgs, json: bool) -> Result<ExitCode> {
 /// Reads JSON from an argument: the text itself, or a file behind `@`.
 pub(crate) fn json_argument(name: &str, text: &str) -> Result<Value> {
     let (text, place) = match text.strip_prefix('@') {
-        Some(path) => (std::fs::read_to_string(path).with_context(|| format!("--{name} {path}"))?, path.to_owned()),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => (text, path.to_owned()),
+            Err(error) => bail!(usage(format!("--{name} {path}: {error}"))),
+        },
         None => (text.to_owned(), format!("--{name}")),
     };
     match serde_json::from_str(&text) {

@@ -49,7 +49,8 @@ fn run(args: &TestArgs, json: bool) -> Result<ExitCode> {
         Some(path) => std::fs::read(path).with_context(|| format!("--payload @{path}"))?,
         None => args.payload.clone().into_bytes(),
     };
-    let understood = speaker.understand(&Incoming { topic: &args.topic, payload: &payload, retained: args.retained });
+    let incoming = Incoming { topic: &args.topic, payload: &payload, retained: args.retained };
+    let understood = speaker.understand_with(&incoming, &crate::templates::Jinja);
     let means: Vec<Value> = understood.meanings.iter().map(|meaning| told(meaning, args.retained)).collect();
     let good = understood.problems.is_empty() && !means.is_empty();
     if json {

@@ -4,6 +4,7 @@ use super::Order;
 use crate::effects::clock::wall_now;
 use crate::effects::executors::Executors;
 use crate::speakers::Tongue;
+use crate::templates::Jinja;
 use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::convention::{self, Encoded};
 use spalla_shared::device::{Command, Format};
@@ -39,7 +40,7 @@ impl Wire {
         let order = convention::Order { id: &effect.key, name: command, args, issued_at: effect.issued_at, expires_at };
         match tongue {
             None | Some(Tongue::Native) => Ok(Self::Native),
-            Some(Tongue::Foreign(speaker)) => match speaker.encode(&order) {
+            Some(Tongue::Foreign(speaker)) => match speaker.encode_with(&order, &Jinja) {
                 Ok(encoded) => Ok(Self::Foreign { encoded, bridge }),
                 Err(problem) => Err(Problem::standard("validation", 400, format!("`{command}` for {device} cannot be written: {problem}"))),
             },

@@ -21,12 +21,14 @@ pub struct Compiled {
     pub(super) publishes: Vec<Template>,
     pub(super) subscribes: Vec<Template>,
     pub(super) bridge: bool,
+    pub(super) home_assistant: Option<Arc<str>>,
 }
 
 /// Something that may be read from messages of a topic.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub topic: Template,
+    pub template: Option<Arc<str>>,
     pub when: Option<Expression>,
     pub what: What,
 }
@@ -58,6 +60,7 @@ pub(super) enum What {
     },
     Discover {
         propose: Expression,
+        own_login: bool,
     },
 }
 
@@ -65,6 +68,7 @@ pub(super) enum What {
 pub(super) struct CommandTo {
     pub topic: Template,
     pub payload: Option<Expression>,
+    pub template: Option<Arc<str>>,
     pub qos: u8,
 }
 
@@ -96,7 +100,7 @@ impl Compiled {
         for (part, from) in convention.availability.iter().enumerate() {
             let at = format!("/convention/availability/{part}");
             let online = reader.jq(&at, "online", &from.online, &READING);
-            entries.extend(reader.entry(&at, &from.topic, &from.when, online.map(|online| What::Online { part, online })));
+            entries.extend(reader.entry(&at, &from.topic, &from.template, &from.when, online.map(|online| What::Online { part, online })));
         }
         for (property, all) in &convention.state {
             for (place, from) in all.iter().enumerate() {
@@ -104,7 +108,7 @@ impl Compiled {
                 let time = reader.jq_or_none(&at, "time", &from.time);
                 let value = reader.jq(&at, "value", &from.value, &READING);
                 let what = value.map(|value| What::State { property: property.clone(), value, time });
-                entries.extend(reader.entry(&at, &from.topic, &from.when, what));
+                entries.extend(reader.entry(&at, &from.topic, &from.template, &from.when, what));
             }
         }
         for (name, all) in &convention.events {
@@ -113,7 +117,7 @@ impl Compiled {
                 let [data, id, time] =
                     [("data", &from.data), ("id", &from.id), ("time", &from.time)].map(|(key, text)| reader.jq_or_none(&at, key, text));
                 let what = What::Event { name: name.clone(), data, id, time };
-                entries.extend(reader.entry(&at, &from.topic, &from.when, Some(what)));
+                entries.extend(reader.entry(&at, &from.topic, &from.template, &from.when, Some(what)));
             }
         }
         let mut commands = BTreeMap::new();
@@ -124,7 +128,7 @@ impl Compiled {
                 let [id, detail] = [("id", &from.id), ("detail", &from.detail)].map(|(key, text)| reader.jq_or_none(&at, key, text));
                 let status = reader.jq(&at, "status", &from.status, &READING);
                 let what = status.map(|status| What::Answer { command: command.clone(), id, status, detail, retained: from.retained });
-                entries.extend(reader.entry(&at, &from.topic, &from.when, what));
+                entries.extend(reader.entry(&at, &from.topic, &None, &from.when, what));
             }
             let at = format!("{at}/publish");
             let payload = to.publish.payload.as_ref().and_then(|text| reader.jq(&at, "payload", text, &WRITING));
@@ -132,13 +136,17 @@ impl Compiled {
                 if topic.has_wildcard() {
                     reader.say(&format!("{at}/topic"), "a command goes to one topic", "write the topic without `+` and `#`");
                 }
-                commands.insert(command.clone(), CommandTo { topic, payload, qos: to.publish.qos.min(1) });
+                commands.insert(
+                    command.clone(),
+                    CommandTo { topic, payload, template: to.publish.template.clone(), qos: to.publish.qos.min(1) },
+                );
             }
         }
         for (place, from) in convention.discover.iter().enumerate() {
             let at = format!("/convention/discover/{place}");
             let propose = reader.jq(&at, "propose", &from.propose, &READING);
-            entries.extend(reader.entry(&at, &from.topic, &from.when, propose.map(|propose| What::Discover { propose })));
+            let what = propose.map(|propose| What::Discover { propose, own_login: from.own_login });
+            entries.extend(reader.entry(&at, &from.topic, &None, &from.when, what));
         }
         let mut also = |key: &str, topics: &[Arc<str>]| -> Vec<Template> {
             topics.iter().enumerate().filter_map(|(place, text)| reader.also(&format!("/convention/also/{key}/{place}"), text)).collect()
@@ -150,10 +158,21 @@ impl Compiled {
         if convention.parameters.len() > PARAMETERS_MAX {
             reader.say("/convention/parameters", &format!("more than {PARAMETERS_MAX} parameters"), "keep those that topics need");
         }
+        if let Some(prefix) = &convention.home_assistant {
+            reader.home_assistant(prefix);
+        }
         if !reader.errors.is_empty() {
             return Err(reader.errors);
         }
-        Ok(Some(Self { parameters, entries, commands, publishes, subscribes, bridge: convention.bridge }))
+        Ok(Some(Self {
+            parameters,
+            entries,
+            commands,
+            publishes,
+            subscribes,
+            bridge: convention.bridge,
+            home_assistant: convention.home_assistant.clone(),
+        }))
     }
 
     pub fn is_bridge(&self) -> bool {
@@ -178,10 +197,19 @@ impl Reader<'_> {
         });
     }
 
-    fn entry(&mut self, at: &str, topic: &str, when: &Option<Arc<str>>, what: Option<What>) -> Option<Entry> {
+    fn entry(&mut self, at: &str, topic: &str, template: &Option<Arc<str>>, when: &Option<Arc<str>>, what: Option<What>) -> Option<Entry> {
         let when = self.jq_or_none(at, "when", when);
         let topic = self.topic(at, topic);
-        Some(Entry { topic: topic?, when, what: what? })
+        Some(Entry { topic: topic?, template: template.clone(), when, what: what? })
+    }
+
+    fn home_assistant(&mut self, prefix: &str) {
+        let at = "/convention/home_assistant";
+        match Template::parse(prefix) {
+            Ok(template) if !template.has_wildcard() && template.parameters().next().is_none() => {}
+            Ok(_) => self.say(at, "the prefix is plain text", "write `homeassistant`"),
+            Err(problem) => self.say(at, &problem, "write `homeassistant`"),
+        }
     }
 
     fn topic(&mut self, at: &str, text: &str) -> Option<Template> {

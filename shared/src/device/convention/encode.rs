@@ -1,6 +1,7 @@
 //! A device command in the device's own words.
 
 use super::speaker::Speaker;
+use super::{NoTemplates, Templates};
 use crate::expression::Budget;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -27,8 +28,12 @@ pub struct Encoded {
 }
 
 impl Speaker {
-    /// The error is for whoever wrote the profile or the arguments.
     pub fn encode(&self, order: &Order) -> Result<Encoded, String> {
+        self.encode_with(order, &NoTemplates)
+    }
+
+    /// The error is for whoever wrote the profile or the arguments.
+    pub fn encode_with(&self, order: &Order, templates: &dyn Templates) -> Result<Encoded, String> {
         let (Some(to), Some(topic)) = (self.compiled.commands.get(order.name), self.commands.get(order.name)) else {
             return Err(format!("the convention does not say how `{}` is sent", order.name));
         };
@@ -49,6 +54,10 @@ impl Speaker {
                     other => other.to_json().into_bytes(),
                 }
             }
+        };
+        let payload = match &to.template {
+            None => payload,
+            Some(template) => templates.render(template, &String::from_utf8_lossy(&payload))?.into_bytes(),
         };
         if payload.len() > PAYLOAD_LEN_MAX {
             return Err(format!("the payload of `{}` has more than {PAYLOAD_LEN_MAX} bytes", order.name));

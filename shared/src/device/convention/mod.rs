@@ -26,6 +26,21 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Renders Jinja templates. This crate has no engine for them: whoever reads messages brings one.
+pub trait Templates {
+    /// `value`: the payload as text.
+    fn render(&self, template: &str, value: &str) -> Result<String, String>;
+}
+
+/// For conventions without templates.
+pub struct NoTemplates;
+
+impl Templates for NoTemplates {
+    fn render(&self, _: &str, _: &str) -> Result<String, String> {
+        Err("templates are rendered by a gateway only".into())
+    }
+}
+
 /// Entries of one convention, all kinds together: each may be looked at for every message.
 pub const ENTRIES_MAX: usize = 256;
 pub const PARAMETERS_MAX: usize = 16;
@@ -55,6 +70,9 @@ pub struct Convention {
     /// Devices that this one knows of and that nobody declared yet.
     #[serde(default)]
     pub discover: Vec<DiscoverFrom>,
+    /// For a bridge: devices announce themselves under this prefix as Home Assistant's MQTT discovery has it.
+    #[serde(default)]
+    pub home_assistant: Option<Arc<str>>,
     /// Topics that the device uses besides, of which nothing is read.
     #[serde(default)]
     pub also: Also,
@@ -74,6 +92,9 @@ pub struct Parameter {
 #[serde(deny_unknown_fields)]
 pub struct AvailabilityFrom {
     pub topic: Arc<str>,
+    /// A Jinja template that the payload goes through first; what it gives is read as a payload then. Rendered by gateways.
+    #[serde(default)]
+    pub template: Option<Arc<str>>,
     #[serde(default)]
     pub when: Option<Arc<str>>,
     /// Gives true, false, or null where the message says nothing of it.
@@ -84,6 +105,9 @@ pub struct AvailabilityFrom {
 #[serde(deny_unknown_fields)]
 pub struct StateFrom {
     pub topic: Arc<str>,
+    /// A Jinja template that the payload goes through first; what it gives is read as a payload then. Rendered by gateways.
+    #[serde(default)]
+    pub template: Option<Arc<str>>,
     #[serde(default)]
     pub when: Option<Arc<str>>,
     /// Null says nothing of the property: messages may tell a part only.
@@ -97,6 +121,9 @@ pub struct StateFrom {
 #[serde(deny_unknown_fields)]
 pub struct EventFrom {
     pub topic: Arc<str>,
+    /// A Jinja template that the payload goes through first; what it gives is read as a payload then. Rendered by gateways.
+    #[serde(default)]
+    pub template: Option<Arc<str>>,
     #[serde(default)]
     pub when: Option<Arc<str>>,
     /// An object; without it the payload, where that is one.
@@ -129,6 +156,9 @@ pub struct Publish {
     /// Text is sent as it is, null as an empty payload, all else as JSON.
     #[serde(default)]
     pub payload: Option<Arc<str>>,
+    /// A Jinja template that what `payload` gives goes through, as `value`.
+    #[serde(default)]
+    pub template: Option<Arc<str>>,
     /// 0 or 1.
     #[serde(default = "at_least_once")]
     pub qos: u8,
@@ -176,6 +206,9 @@ pub struct DiscoverFrom {
     pub when: Option<Arc<str>>,
     /// Gives `{name, profile, title?, parameters?}`, as many as there are.
     pub propose: Arc<str>,
+    /// What is proposed gets a login of its own; else this one's login goes on speaking for it.
+    #[serde(default)]
+    pub own_login: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -62,6 +62,9 @@ impl Convention {
         for (name, _) in self.commands.iter().filter(|(name, _)| profile.command(name).is_none()) {
             say(format!("/convention/commands/{name}"), "no capability has this command".into(), "declare it in a capability's `commands`");
         }
+        if !self.bridge && self.home_assistant.is_some() {
+            say("/convention/home_assistant".into(), "only a bridge hears of other devices".into(), "say `bridge: true`, or leave it out");
+        }
         if !self.bridge && !self.discover.is_empty() {
             say(
                 "/convention/discover".into(),

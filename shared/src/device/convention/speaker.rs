@@ -2,6 +2,7 @@
 
 use super::compile::{BUILT_IN, Compiled};
 use super::template::{Template, check_value};
+use crate::device::discovery;
 use crate::id::DeviceId;
 use crate::resource::Device;
 use crate::topic::{filter_covers, filter_matches};
@@ -30,8 +31,10 @@ impl Speaker {
         let filters = compiled.entries.iter().map(|entry| entry.topic.expand(&values)).collect::<Result<_, _>>()?;
         let commands =
             compiled.commands.iter().map(|(name, to)| Ok((name.clone(), to.topic.expand(&values)?))).collect::<Result<_, String>>()?;
-        let publishes = expand(&compiled.publishes)?;
-        let subscribes = expand(&compiled.subscribes)?;
+        let mut publishes = expand(&compiled.publishes)?;
+        publishes.extend(compiled.home_assistant.as_ref().map(|prefix| format!("{prefix}/#")));
+        let mut subscribes = expand(&compiled.subscribes)?;
+        subscribes.extend(compiled.home_assistant.as_deref().map(discovery::birth_topic));
         let parameters = Value::object(
             values
                 .iter()
@@ -49,6 +52,16 @@ impl Speaker {
 
     pub fn id(&self) -> &DeviceId {
         &self.id
+    }
+
+    /// The prefix under which devices announce themselves to this login.
+    pub fn home_assistant(&self) -> Option<&str> {
+        self.compiled.home_assistant.as_deref()
+    }
+
+    /// Whether it was made from the announcement at this topic.
+    pub fn is_announced_by(&self, topic: &str) -> bool {
+        self.device.get("parameters").and_then(|all| all.get(discovery::PARAMETER)).and_then(Value::as_str) == Some(topic)
     }
 
     pub fn is_bridge(&self) -> bool {
@@ -93,7 +106,8 @@ fn values(compiled: &Compiled, device: &Device) -> Result<BTreeMap<Arc<str>, Arc
         ("name".into(), device.id.name().into()),
     ]);
     if let Some(unknown) = device.parameters.keys().find(|name| !compiled.parameters.contains_key(*name)) {
-        return Err(format!("the profile has no parameter `{unknown}`"));
+        let known: Vec<&str> = compiled.parameters.keys().map(AsRef::as_ref).collect();
+        return Err(format!("the profile has no parameter `{unknown}`; it has: {}", known.join(", ")));
     }
     for (name, default) in &compiled.parameters {
         let value: Arc<str> = match (device.parameters.get(name), default) {

@@ -2,6 +2,7 @@
 
 use super::compile::{Entry, What};
 use super::speaker::Speaker;
+use super::{NoTemplates, Templates};
 use crate::device::AckStatus;
 use crate::event::DATA_SIZE_MAX;
 use crate::expression::{Budget, Expression};
@@ -58,6 +59,8 @@ pub struct Proposal {
     pub profile: Arc<str>,
     pub title: Arc<str>,
     pub parameters: BTreeMap<Arc<str>, Arc<str>>,
+    /// It is to log in by itself, not by the login that proposes it.
+    pub own_login: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,8 +71,12 @@ pub struct Understood {
 }
 
 impl Speaker {
-    /// Reads one message. Spends one expression budget on all of it.
     pub fn understand(&self, message: &Incoming) -> Understood {
+        self.understand_with(message, &NoTemplates)
+    }
+
+    /// Reads one message. Spends one expression budget on all of it.
+    pub fn understand_with(&self, message: &Incoming, templates: &dyn Templates) -> Understood {
         let mut understood = Understood::default();
         let mut matching =
             self.compiled.entries.iter().zip(&self.filters).filter(|(_, filter)| filter_matches(filter, message.topic)).peekable();
@@ -90,14 +97,35 @@ impl Speaker {
             ("retained", Value::Bool(message.retained)),
             ("device", self.device.clone()),
         ];
+        let plain = payload.clone();
         let mut sheet = Sheet { payload, variables: &variables, budget: Budget::per_evaluation(), retained: message.retained };
         for (entry, _) in matching {
+            sheet.payload = match &entry.template {
+                None => plain.clone(),
+                Some(template) => match rendered(templates, template, message.payload) {
+                    Ok(payload) => payload,
+                    Err(problem) => {
+                        understood.problems.push(format!("{}: {problem}", entry.what.title()));
+                        continue;
+                    }
+                },
+            };
             match sheet.read(entry) {
                 Ok(meanings) => understood.meanings.extend(meanings),
                 Err(problem) => understood.problems.push(format!("{}: {problem}", entry.what.title())),
             }
         }
         understood
+    }
+}
+
+/// What a template makes of the payload. Nothing, `None` and `unknown` are what templates say where there is no value.
+fn rendered(templates: &dyn Templates, template: &str, bytes: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "the payload is no text")?;
+    let made = templates.render(template, text)?;
+    match made.trim() {
+        "" | "None" | "none" | "unknown" => Ok(Value::Null),
+        made => payload(made.as_bytes()),
     }
 }
 
@@ -191,7 +219,7 @@ impl Sheet<'_> {
                 let detail = self.eval_or_null(detail.as_ref())?;
                 Meaning::Answer { command: command.clone(), id, status, detail }
             }
-            What::Discover { propose } => return self.proposals(propose),
+            What::Discover { propose, own_login } => return self.proposals(propose, *own_login),
         };
         Ok(vec![meaning])
     }
@@ -217,12 +245,12 @@ impl Sheet<'_> {
         }
     }
 
-    fn proposals(&mut self, propose: &Expression) -> Result<Vec<Meaning>, String> {
+    fn proposals(&mut self, propose: &Expression, own_login: bool) -> Result<Vec<Meaning>, String> {
         let all = propose.eval_all(&self.payload, self.variables, &mut self.budget).map_err(|error| error.to_string())?;
         if all.len() > PROPOSALS_MAX {
             return Err(format!("one message proposes {} devices; {PROPOSALS_MAX} is the most", all.len()));
         }
-        all.iter().filter(|value| !value.is_null()).map(|value| proposal(value).map(Meaning::Proposal)).collect()
+        all.iter().filter(|value| !value.is_null()).map(|value| proposal(value, own_login).map(Meaning::Proposal)).collect()
     }
 }
 
@@ -235,7 +263,7 @@ fn ack_status(value: &Value) -> Result<AckStatus, String> {
     }
 }
 
-fn proposal(value: &Value) -> Result<Proposal, String> {
+fn proposal(value: &Value, own_login: bool) -> Result<Proposal, String> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).map(Arc::from);
     let (Some(name), Some(profile)) = (text("name"), text("profile")) else {
         return Err("`propose` gives something without `name` and `profile`".into());
@@ -245,5 +273,5 @@ fn proposal(value: &Value) -> Result<Proposal, String> {
         let Some(value) = value.as_str() else { return Err(format!("proposed parameter `{key}` is no text")) };
         parameters.insert(key.clone(), Arc::from(value));
     }
-    Ok(Proposal { name, profile, title: text("title").unwrap_or_else(|| "".into()), parameters })
+    Ok(Proposal { name, profile, title: text("title").unwrap_or_else(|| "".into()), parameters, own_login })
 }

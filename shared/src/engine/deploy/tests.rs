@@ -15,15 +15,10 @@ fn flow(version: &str, hours: u32) -> Resource {
 }
 fn device(id: &str, profile: &str, opens: Option<&str>) -> Resource {
     Resource::Device(Device {
-        id: id.into(),
         profile: profile.into(),
-        title: "".into(),
-        zone: None,
-        groups: Vec::new(),
         opens: opens.map(DeviceId::new),
         password_hash: Some("$argon2id$secret".into()),
-        parameters: Default::default(),
-        bridge: None,
+        ..Device::new(id.into())
     })
 }
 fn area(doors: &[&str]) -> Resource {

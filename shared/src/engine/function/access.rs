@@ -6,8 +6,9 @@ use crate::device::CommandClass;
 use crate::engine::access::{Credential, Grant};
 use crate::engine::context::Context;
 use crate::engine::effect::{Owner, Request};
+use crate::engine::index::Owned;
 use crate::engine::problem::Problem;
-use crate::engine::state::{Timer, TimerWhat};
+use crate::engine::state::{State, Timer, TimerWhat};
 use crate::id::{Actor, CredentialId, DeviceId, GrantId, InstanceId};
 use crate::value::Value;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn issue(context: &mut Context, owner: Owner, call: &CallInfo, with: Argumen
         claims: claims.clone(),
         revoked_at: None,
     };
+    context.state.index.own(&owner, Owned::Credential(id.clone()));
     context.state.credentials.insert(id.clone(), credential);
     let data = Value::object([
         ("holder", Value::String(holder.clone())),
@@ -68,9 +70,14 @@ fn sweep(context: &mut Context) {
     let now = context.now;
     let credentials = &mut context.state.credentials;
     if credentials.len() % SWEEP_EVERY == SWEEP_EVERY - 1 || credentials.len() >= CREDENTIALS_MAX {
-        credentials.retain(|_, credential| {
+        let index = &mut context.state.index;
+        credentials.retain(|id, credential| {
             let ended_at = credential.revoked_at.unwrap_or(credential.valid_until).min(credential.valid_until);
-            now < ended_at.plus(ENDED_KEPT_MS)
+            let kept = now < ended_at.plus(ENDED_KEPT_MS);
+            if !kept {
+                index.disown(&credential.owner, Owned::Credential(id.clone()));
+            }
+            kept
         });
     }
 }
@@ -107,6 +114,7 @@ pub fn grant(context: &mut Context, owner: Owner, call: &CallInfo, with: Argumen
         ("from", Value::from(from.to_rfc3339())),
         ("until", Value::from(until.to_rfc3339())),
     ]);
+    context.state.index.grant(&owner, &credential_id, &id);
     let grant = Grant { id: id.clone(), owner, credential: credential_id, area, doors, from, until };
     context.state.timers.insert(Timer { due: until, what: TimerWhat::GrantEnds { grant: id.clone() } });
     context.state.grants.insert(id.clone(), grant);
@@ -124,11 +132,10 @@ pub fn revoke_grant(context: &mut Context, call: &CallInfo, with: Arguments) -> 
             let area = with.text_or_none("area")?;
             let doors = with.texts("doors")?;
             let matches = |grant: &&Grant| {
-                grant.credential == credential
-                    && area.as_ref().is_none_or(|area| grant.area.as_ref() == Some(area))
+                area.as_ref().is_none_or(|area| grant.area.as_ref() == Some(area))
                     && (doors.is_empty() || doors.iter().any(|door| grant.doors.iter().any(|has| *has.as_str() == **door)))
             };
-            context.state.grants.values().filter(matches).map(|grant| grant.id.clone()).collect()
+            grants_for(context.state, &credential).filter(matches).map(|grant| grant.id.clone()).collect()
         }
     };
     let removed: Vec<Value> = ids
@@ -142,21 +149,18 @@ pub fn revoke_grant(context: &mut Context, call: &CallInfo, with: Arguments) -> 
 
 /// Revokes what an instance issued. Its grants on other credentials end too.
 pub fn revoke_of_instance(context: &mut Context, instance: &InstanceId) {
-    let of = |owner: &Owner| owner.instance() == Some(instance);
-    let credentials: Vec<CredentialId> = context
-        .state
-        .credentials
-        .values()
-        .filter(|credential| credential.revoked_at.is_none() && of(&credential.owner))
-        .map(|credential| credential.id.clone())
-        .collect();
-    for id in credentials {
-        revoke_credential(context, &id, instance);
+    let owned: Vec<Owned> = context.state.index.owned_by(instance).cloned().collect();
+    for id in owned.iter().filter_map(|owned| if let Owned::Credential(id) = owned { Some(id) } else { None }) {
+        revoke_credential(context, id, instance);
     }
-    let grants: Vec<GrantId> = context.state.grants.values().filter(|grant| of(&grant.owner)).map(|grant| grant.id.clone()).collect();
-    for id in grants {
-        end_grant(context, &id, Actor::flow(instance), "access.revoked");
+    for id in owned.iter().filter_map(|owned| if let Owned::Grant(id) = owned { Some(id) } else { None }) {
+        end_grant(context, id, Actor::flow(instance), "access.revoked");
     }
+}
+
+/// The grants on a credential, whoever gave them.
+pub fn grants_for<'a>(state: &'a State, credential: &'a CredentialId) -> impl Iterator<Item = &'a Grant> {
+    state.index.grants_for(credential).filter_map(|id| state.grants.get(id))
 }
 
 /// The timer of a grant's end. The credential may live on.
@@ -173,9 +177,9 @@ fn revoke_credential(context: &mut Context, id: &CredentialId, by: &InstanceId) 
         return;
     }
     credential.revoked_at = Some(now);
+    context.state.index.disown(&credential.owner, Owned::Credential(id.clone()));
     context.audit(Actor::flow(by), "credential.revoked", id.as_str(), Value::empty_object());
-    let grants: Vec<GrantId> =
-        context.state.grants.values().filter(|grant| grant.credential == *id).map(|grant| grant.id.clone()).collect();
+    let grants: Vec<GrantId> = context.state.index.grants_for(id).cloned().collect();
     for grant in grants {
         end_grant(context, &grant, Actor::flow(by), "access.revoked");
     }
@@ -183,6 +187,7 @@ fn revoke_credential(context: &mut Context, id: &CredentialId, by: &InstanceId) 
 
 fn end_grant(context: &mut Context, id: &GrantId, by: Actor, action: &str) -> bool {
     let Some(grant) = context.state.grants.remove(id) else { return false };
+    context.state.index.end_grant(&grant.owner, &grant.credential, id);
     context.state.timers.remove(&Timer { due: grant.until, what: TimerWhat::GrantEnds { grant: id.clone() } });
     let data = Value::object([("credential", Value::from(grant.credential.as_str()))]);
     context.audit(by, action, id.as_str(), data);

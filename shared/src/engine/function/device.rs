@@ -238,7 +238,7 @@ fn equality_key(spec: &CommandSpec, ask: &Ask) -> Option<Arc<str>> {
 }
 
 /// The answer to a command that an equal one stands before: `Some(None)` when it waits for the same answer.
-fn repeat(context: &mut Context, owner: &Owner, device: &DeviceId, key: &str) -> Option<Option<Result<Value, Problem>>> {
+fn repeat(context: &mut Context, owner: &Owner, device: &DeviceId, key: &Arc<str>) -> Option<Option<Result<Value, Problem>>> {
     let now = context.now;
     let recent = context.state.desk.recent.get_mut(device)?.get_mut(key)?;
     if recent.effect.is_some() {
@@ -246,6 +246,7 @@ fn repeat(context: &mut Context, owner: &Owner, device: &DeviceId, key: &str) ->
             return Some(Some(Err(Problem::own("limit", 429, format!("{RECENT_LEN_MAX} wait for the same command to {device} already")))));
         }
         recent.followers.push(owner.clone());
+        context.state.index.follow(device, key);
         return Some(None);
     }
     if recent.until <= now {

@@ -5,6 +5,7 @@ use super::device::{self, Ask};
 use crate::engine::context::Context;
 use crate::engine::desk::{AckMode, GroupCall, Member};
 use crate::engine::effect::Owner;
+use crate::engine::index::Owned;
 use crate::engine::problem::Problem;
 use crate::id::DeviceId;
 use crate::value::Value;
@@ -48,10 +49,10 @@ fn answer(context: &mut Context, caller: &Owner, member: u32, result: Result<Val
 fn verdict(context: &mut Context, caller: &Owner) -> Option<Result<Value, Problem>> {
     let result = context.state.desk.group_calls.get(caller)?.verdict()?;
     context.state.desk.group_calls.remove(caller);
-    for id in caller.instance().map(|instance| context.state.index.owned_by(instance)).unwrap_or_default() {
+    for id in caller.instance().map(|instance| context.state.index.effects_of(instance)).unwrap_or_default() {
         let Some(effect) = context.state.effects.get_mut(&id) else { continue };
         if matches!(effect.owner, Owner::Member { .. }) && effect.owner.is_of(caller) {
-            context.state.index.disown(id, &effect.owner);
+            context.state.index.disown(&effect.owner, Owned::Effect(id));
             effect.owner = Owner::Nobody;
         }
     }

@@ -61,16 +61,7 @@ fn ask(context: &mut Context, owner: Owner, call: &CallInfo, with: Arguments, ki
         ("instance", Value::from(call.instance.as_str())),
     ]);
     context.audit(Actor::flow(&call.instance), "work-item.created", id.as_str(), data);
-    let item = WorkItem {
-        id: id.clone(),
-        owner,
-        to,
-        kind,
-        data: with.value("data"),
-        created_at: context.now,
-        claimed_by: None,
-        votes: Vec::new(),
-    };
-    context.state.work_items.insert(id, item);
+    let item = WorkItem { id, owner, to, kind, data: with.value("data"), created_at: context.now, claimed_by: None, votes: Vec::new() };
+    work_item::open(context, item);
     Ok(Started::Waiting("work-item"))
 }

@@ -12,10 +12,6 @@ use crate::time::{Timestamp, parse_duration_ms};
 use crate::value::Value;
 use std::sync::Arc;
 
-/// One evaluation; see the measurements behind the expression language.
-const EVALUATION: Budget = Budget { steps: 100_000, bytes: 8 << 20 };
-/// All evaluations of one entry together: about a second of work on a small machine.
-const ENTRY: Budget = Budget { steps: 20 * EVALUATION.steps, bytes: 20 * EVALUATION.bytes };
 /// A wait or timeout longer than this is a mistake, and keeps instants within what dates can show: 100 years.
 const DURATION_MAX_MS: u64 = 100 * 366 * 86_400_000;
 
@@ -31,18 +27,14 @@ pub(in crate::engine) struct Budgets {
 
 impl Budgets {
     pub fn for_entry(semantics: u32) -> Self {
-        Self { left: ENTRY, semantics }
+        Self { left: Budget::per_entry(), semantics }
     }
     /// Too little for another step: what is ready goes on in the next entry.
     pub fn is_low(&self) -> bool {
-        self.left.steps < ENTRY.steps / 2 || self.left.bytes < ENTRY.bytes / 2
+        self.left.steps < Budget::STEPS_PER_ENTRY / 2 || self.left.bytes < Budget::BYTES_PER_ENTRY / 2
     }
     pub fn eval(&mut self, expression: &Expression, input: &Value, variables: &[(&str, Value)]) -> Result<Value, Problem> {
-        let granted = Budget { steps: EVALUATION.steps.min(self.left.steps), bytes: EVALUATION.bytes.min(self.left.bytes) };
-        let mut budget = granted;
-        let result = expression.eval(input, variables, &mut budget);
-        self.left.steps -= granted.steps.saturating_sub(budget.steps).min(self.left.steps);
-        self.left.bytes -= granted.bytes.saturating_sub(budget.bytes).min(self.left.bytes);
+        let result = expression.eval(input, variables, &mut self.left);
         result.map_err(|error| problem_of(self.semantics, expression, input, &error))
     }
 }

@@ -14,8 +14,8 @@ use crate::engine::state::{Timer, TimerWhat};
 use crate::expression::Expression;
 use crate::flow::plan::{FlowKey, Plan, Template};
 use crate::id::{Actor, InstanceId};
+use crate::small_map::SmallMap;
 use crate::value::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What begins an instance.
@@ -61,12 +61,12 @@ impl Interpreter<'_, '_> {
             raw_input: plan.input.from.is_some().then(|| begin.input.clone()),
             context: Value::empty_object(),
             incident: None,
-            parent: begin.parent,
+            parent: begin.parent.map(Box::new),
             depth: begin.depth,
             events_from: begin.events_from.unwrap_or(self.context.index),
             singleton,
             timeout: None,
-            tokens: BTreeMap::new(),
+            tokens: SmallMap::default(),
             serial: 0,
             held_guards: Vec::new(),
         };
@@ -213,7 +213,7 @@ impl Interpreter<'_, '_> {
                 (_, Some(problem)) => Err(problem),
                 (_, None) => Err(Problem::own("cancelled", 409, format!("{} {id} was cancelled", instance.flow))),
             };
-            self.context.wake(parent, result);
+            self.context.wake(*parent, result);
         }
         schedule::instance_ended(self.context, &instance);
     }

@@ -7,6 +7,7 @@
 //! Catalog functions are started through `function`, answers come back through `Context::wakes`.
 
 mod evaluate;
+mod function;
 mod life;
 mod scope;
 mod unwind;
@@ -115,7 +116,7 @@ impl<'a, 's> Interpreter<'a, 's> {
         let Owner::Token { instance, token: number, generation } = owner else { return };
         let next = match result {
             Ok(value) => Next::Done { value },
-            Err(problem) => Next::Fail { problem, raised: false },
+            Err(problem) => Next::Fail { problem: Box::new(problem), raised: false },
         };
         let waits = |token: &Token| token.generation == *generation && matches!(token.wait, Wait::External(_) | Wait::Child(_));
         if !self.resume(instance, *number, waits, next) {
@@ -196,7 +197,7 @@ impl<'a, 's> Interpreter<'a, 's> {
             Next::Run => self.run(cursor),
             Next::Done { value } => self.done(cursor, value),
             Next::Return { value } => self.returned(cursor, value),
-            Next::Fail { problem, raised } => self.fail(cursor, problem, raised),
+            Next::Fail { problem, raised } => self.fail(cursor, *problem, raised),
             Next::Listen => self.listen_pump(cursor),
         }
     }
@@ -227,6 +228,7 @@ impl<'a, 's> Interpreter<'a, 's> {
     /// Puts a token back to wait, with a generation of its own. Gives the owner that answers are for.
     pub fn park(&mut self, mut cursor: Cursor, wait: Wait) {
         cursor.token.wait = wait;
+        cursor.token.frames.shrink_to_fit();
         cursor.token.since = self.context.now;
         self.put(cursor);
     }
@@ -271,7 +273,7 @@ impl Cursor {
     }
 
     pub fn fail(self, problem: Problem) -> Step {
-        Step::Go(self, Next::Fail { problem, raised: false })
+        Step::Go(self, Next::Fail { problem: Box::new(problem), raised: false })
     }
 
     /// For shapes that a sound plan and state never have: an error instead of a panic.

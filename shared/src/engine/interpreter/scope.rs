@@ -28,6 +28,7 @@ impl Interpreter<'_, '_> {
             guards: Vec::new(),
             extensions: Vec::new(),
             authorization: None,
+            caller_input: None,
             case: None,
             work: Work::Nothing,
         })));
@@ -99,6 +100,8 @@ impl Interpreter<'_, '_> {
             .timers
             .insert(Timer { due: guard.due, what: TimerWhat::Timeout { instance: cursor.id.clone(), guard: guard.id } });
         if let Some(frame) = cursor.top_mut() {
+            // Few have more than one, and a vector's first step makes room for four.
+            frame.guards.reserve_exact(1);
             frame.guards.push(guard);
         }
     }
@@ -146,15 +149,23 @@ impl Interpreter<'_, '_> {
     }
 
     /// Runs the kind of the task on top.
-    pub(super) fn run(&mut self, cursor: Cursor) -> Step {
-        let Some((plan, id, input)) = cursor.task() else { return cursor.broken("no task to run") };
+    pub(super) fn run(&mut self, mut cursor: Cursor) -> Step {
+        let Some((plan, id, mut input)) = cursor.task() else { return cursor.broken("no task to run") };
         let Some(task) = task_of(&plan, id) else { return cursor.broken("the plan has no such task") };
+        if let Some(function) = &task.function
+            && cursor.top().is_some_and(|frame| frame.caller_input.is_none())
+        {
+            input = match self.enter_function(&mut cursor, function, input) {
+                Ok(input) => input,
+                Err(problem) => return cursor.fail(problem),
+            };
+        }
         match &task.kind {
             TaskKind::Call(Call::Function { function, with }) => self.call_function(cursor, function, with, &input),
             TaskKind::Call(Call::Outside { function, with }) => self.call_outside(cursor, function, with, &input),
             TaskKind::Call(Call::Http(call)) => self.call_http(cursor, call, &input),
             TaskKind::Do(_) => self.walk(cursor, List::Do(id), input),
-            TaskKind::Emit(template) => self.emit(cursor, template, input),
+            TaskKind::Emit(template) => self.emit(cursor, template, &input),
             TaskKind::For(each) => self.for_begin(cursor, each, input),
             TaskKind::Fork { branches, .. } => self.fork(cursor, id, branches, input),
             TaskKind::Listen(listen) => self.listen_begin(cursor, listen, &input),
@@ -202,10 +213,14 @@ impl Interpreter<'_, '_> {
     }
 
     /// The task on top has its raw output.
-    pub(super) fn done(&mut self, cursor: Cursor, value: Value) -> Step {
+    pub(super) fn done(&mut self, mut cursor: Cursor, value: Value) -> Step {
         if let Err(problem) = limit(&value, super::VALUE_SIZE_MAX, "output") {
             return cursor.fail(problem);
         }
+        let value = match self.leave_function(&mut cursor, value) {
+            Ok(value) => value,
+            Err(problem) => return cursor.fail(problem),
+        };
         if cursor.top().is_some_and(|frame| !frame.extensions.is_empty()) {
             return self.after(cursor, 0, value);
         }

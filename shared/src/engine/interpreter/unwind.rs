@@ -61,7 +61,7 @@ impl Interpreter<'_, '_> {
         self.context.audit(Actor::flow(&id), "instance.incident", subject, problem.to_value());
         lifecycle::task_stands(self, &cursor, &problem);
         let at = self.context.now;
-        self.park(cursor, Wait::Incident { at, problem });
+        self.park(cursor, Wait::Incident { at, problem: Box::new(problem) });
     }
 
     /// The innermost `try` around the first `below` frames of the token in hand that takes `problem`.

@@ -1,4 +1,5 @@
-//! `emit`: an event for the cloud, and for what listens in the same group.
+//! `emit`: an event for the cloud, and for what listens in the same group. Its output is the event, as the specification's
+//! conformance kit wants it.
 
 use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, Step, limit, text_of};
@@ -10,22 +11,23 @@ use crate::time::Timestamp;
 use crate::value::Value;
 
 impl Interpreter<'_, '_> {
-    pub(in crate::engine) fn emit(&mut self, cursor: Cursor, template: &Template, input: Value) -> Step {
+    pub(in crate::engine) fn emit(&mut self, cursor: Cursor, template: &Template, input: &Value) -> Step {
         if self.events_are_spent() {
             // Events that feed each other go on in the next entry.
             self.context.state.ready.push((cursor.id.clone(), cursor.number));
             self.park(cursor, Wait::Ready(Next::Run));
             return Step::Parked;
         }
-        let event = match self.fill(&cursor, template, &input, &[]).and_then(|fields| self.event_of(&cursor, &fields)) {
+        let event = match self.fill(&cursor, template, input, &[]).and_then(|fields| self.event_of(&cursor, &fields)) {
             Ok(event) => event,
             Err(problem) => return cursor.fail(problem),
         };
         self.events_total += 1;
         let life_safety = cursor.plan.life_safety;
         lifecycle::publish(self.context, life_safety, event.clone());
+        let value = event.to_value();
         self.context.events.push_back(event);
-        Step::Go(cursor, Next::Done { value: input })
+        Step::Go(cursor, Next::Done { value })
     }
 
     fn event_of(&mut self, cursor: &Cursor, fields: &Value) -> Result<Event, Problem> {

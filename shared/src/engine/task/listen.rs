@@ -10,8 +10,8 @@ use crate::engine::problem::Problem;
 use crate::engine::trace;
 use crate::flow::plan::{Consume, EventFilter, Listen, ListenRead, Plan, TaskKind, Until};
 use crate::id::InstanceId;
+use crate::small_map::SmallMap;
 use crate::value::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Events that one `listen` takes.
@@ -19,7 +19,7 @@ const TAKEN_MAX: usize = 4096;
 
 impl Interpreter<'_, '_> {
     pub(in crate::engine) fn listen_begin(&mut self, mut cursor: Cursor, listen: &Listen, input: &Value) -> Step {
-        let mut keys = BTreeMap::new();
+        let mut keys = SmallMap::default();
         let filters = || filters_of(&listen.to).iter().chain(until_filters(&listen.to));
         for correlation in filters().flat_map(|filter| &filter.correlate) {
             if let Some(expect) = &correlation.expect
@@ -78,7 +78,7 @@ impl Interpreter<'_, '_> {
         place: usize,
         listen: &Listen,
         index: Option<usize>,
-        keys: BTreeMap<Arc<str>, Value>,
+        keys: SmallMap<Arc<str>, Value>,
         attributes: &Value,
     ) -> bool {
         let item = match listen.read {
@@ -113,7 +113,7 @@ impl Interpreter<'_, '_> {
         place: usize,
         consume: &Consume,
         index: usize,
-        keys: BTreeMap<Arc<str>, Value>,
+        keys: SmallMap<Arc<str>, Value>,
     ) -> bool {
         let all = matches!(consume, Consume::Any { until: Some(Until::Event(until)), .. } if matches!(**until, Consume::All(_)));
         let Some(listening) = self.listening_mut(id, number, place) else { return false };

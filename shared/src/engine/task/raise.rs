@@ -10,7 +10,7 @@ use std::sync::Arc;
 impl Interpreter<'_, '_> {
     pub(in crate::engine) fn raise(&mut self, cursor: Cursor, error: &ErrorSpec, input: &Value) -> Step {
         match self.raised(&cursor, error, input) {
-            Ok(problem) => Step::Go(cursor, Next::Fail { problem, raised: true }),
+            Ok(problem) => Step::Go(cursor, Next::Fail { problem: Box::new(problem), raised: true }),
             Err(problem) => cursor.fail(problem),
         }
     }

@@ -2,6 +2,7 @@
 //! once on a replica that was restored from a snapshot just before: state and outputs must be equal.
 
 mod arguments;
+mod called;
 mod config;
 mod errors;
 mod events;

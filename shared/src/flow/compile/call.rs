@@ -1,4 +1,4 @@
-//! `call`: functions of the default catalog, functions of the document, `http`; and why other calls are refused.
+//! `call`: functions of the default catalog, `http`; and why other calls are refused. Functions of the document: `function.rs`.
 
 use super::super::catalog::{self, Function};
 use super::super::diagnostic::{Diagnostic, join};
@@ -19,19 +19,21 @@ const REFUSED: [(&str, &str); 5] = [
     ("mcp", "agent protocols are not carried; use `http`"),
 ];
 
+/// Whether `call` means something by this name without the document's help.
+pub(super) fn is_taken(name: &str) -> bool {
+    name == "http" || catalog::resolve(name).is_ok() || REFUSED.iter().any(|(refused, _)| *refused == name)
+}
+
 impl Compiler {
     pub(super) fn call(&mut self, fields: &Object, pointer: &str) -> Option<TaskKind> {
         let at = join(pointer, "call");
         let name = self.text(fields.get("call")?, &at, "`call`")?;
+        if self.calls_within_function(&name, &at) {
+            return None;
+        }
         let own = fields.get("with").cloned();
         let with_at = if own.is_some() { join(pointer, "with") } else { pointer.to_owned() };
         let own = own.unwrap_or_else(Value::empty_object);
-        if self.is_custom(&name) {
-            let (definition, definition_at) = self.definition("functions", &name, &at)?;
-            let target = self.text(definition.get("call")?, &join(&definition_at, "call"), "`call`")?;
-            let defaults = definition.get("with").cloned().unwrap_or_else(Value::empty_object);
-            return self.call_target(&target, &join(&definition_at, "call"), &merge(&defaults, &own), &with_at);
-        }
         self.call_target(&name, &at, &own, &with_at)
     }
 
@@ -43,13 +45,9 @@ impl Compiler {
         if **name == *function.name {
             self.pins.push((at.to_owned(), function.full_name()));
         }
-        self.arguments(function, with, with_at, true);
+        self.arguments(function, with, with_at);
         let function_name = Arc::from(function.name.as_str());
         Some(TaskKind::Call(Call::Function { function: function_name, with: self.template(with, with_at) }))
-    }
-
-    fn is_custom(&self, name: &str) -> bool {
-        self.is_defined("functions", name)
     }
 
     fn function(&mut self, name: &str, at: &str) -> Option<&'static Function> {
@@ -74,32 +72,8 @@ impl Compiler {
         }
     }
 
-    /// A definition under `use.functions`: it may leave arguments to the caller.
-    pub(super) fn check_function(&mut self, name: &str, value: &Value, pointer: &str) {
-        if name == "http" || catalog::resolve(name).is_ok() || REFUSED.iter().any(|(refused, _)| *refused == name) {
-            self.error_on_key("bad-name", pointer, format!("`{name}` is a function already"), "choose another name");
-        }
-        let Some(fields) = self.object(value, pointer, "a function", &["call", "with"]) else { return };
-        let at = join(pointer, "call");
-        let Some(target) = self.required(fields, "call", pointer, "a function").and_then(|call| self.text(call, &at, "`call`")) else {
-            return;
-        };
-        if self.is_custom(&target) {
-            self.error("bad-value", &at, "a function under `use.functions` cannot call another one of them", "call the catalog's function");
-            return;
-        }
-        if &*target == "http" {
-            return;
-        }
-        let Some(function) = self.function(&target, &at) else { return };
-        if let Some(with) = fields.get("with") {
-            self.arguments(function, with, &join(pointer, "with"), false);
-            self.template(with, &join(pointer, "with"));
-        }
-    }
-
     /// Checks what is literal in `with`; expressions are checked when they have a value.
-    fn arguments(&mut self, function: &Function, with: &Value, pointer: &str, whole: bool) {
+    fn arguments(&mut self, function: &Function, with: &Value, pointer: &str) {
         if with.as_str().is_some_and(|text| expression_part(text).is_some()) {
             return;
         }
@@ -107,17 +81,17 @@ impl Compiler {
             self.error("bad-type", pointer, format!("`with` of `{}` must be a mapping, not {}", function.name, with.type_name()), "");
             return;
         }
-        self.literal(&function.with_schema, with, pointer, &function.name, whole);
+        self.literal(&function.with_schema, with, pointer, &function.name);
         if let Some(form) = with.get("form").filter(|form| function.name == "human.task" && !has_expression(form) && !is_short_form(form)) {
             self.json_schema(form, &join(pointer, "form"));
         }
     }
 
-    fn literal(&mut self, schema: &Value, value: &Value, pointer: &str, function: &str, whole: bool) {
+    fn literal(&mut self, schema: &Value, value: &Value, pointer: &str, function: &str) {
         if value.as_str().is_some_and(|text| expression_part(text).is_some()) {
             return;
         }
-        if whole && !has_expression(value) {
+        if !has_expression(value) {
             return self.violations(schema, value, pointer, function);
         }
         match value {
@@ -126,7 +100,7 @@ impl Compiler {
                 // The parts of the schema that speak of keys only, not of values that are not there yet.
                 let mut keys_only = Object::new();
                 for key in ["required", "oneOf", "anyOf", "additionalProperties"] {
-                    if let Some(part) = schema.get(key).filter(|_| whole || key == "additionalProperties") {
+                    if let Some(part) = schema.get(key) {
                         keys_only.insert(key.into(), part.clone());
                     }
                 }
@@ -137,14 +111,14 @@ impl Compiler {
                 self.violations(&Value::Object(Arc::new(keys_only)), value, pointer, function);
                 for (key, item) in fields.iter() {
                     if let Some(part) = known.and_then(|known| known.get(key)) {
-                        self.literal(part, item, &join(pointer, key), function, true);
+                        self.literal(part, item, &join(pointer, key), function);
                     }
                 }
             }
             Value::Array(items) => {
                 let Some(part) = schema.get("items") else { return };
                 for (index, item) in items.iter().enumerate() {
-                    self.literal(part, item, &join(pointer, index), function, true);
+                    self.literal(part, item, &join(pointer, index), function);
                 }
             }
             _ => self.violations(schema, value, pointer, function),
@@ -165,19 +139,4 @@ impl Compiler {
 fn is_short_form(form: &Value) -> bool {
     let types = ["boolean", "string", "number", "integer", "object", "array"];
     form.as_object().is_some_and(|fields| fields.values().all(|kind| kind.as_str().is_some_and(|kind| types.contains(&kind))))
-}
-
-/// The caller's arguments over the definition's; mappings in both are merged.
-fn merge(defaults: &Value, own: &Value) -> Value {
-    match (defaults, own) {
-        (Value::Object(defaults), Value::Object(own)) => {
-            let mut merged = (**defaults).clone();
-            for (key, value) in own.iter() {
-                let value = merged.get(key).map_or_else(|| value.clone(), |default| merge(default, value));
-                merged.insert(key.clone(), value);
-            }
-            Value::Object(Arc::new(merged))
-        }
-        (_, own) => own.clone(),
-    }
 }

@@ -5,6 +5,7 @@ use super::super::plan::{DurationSpec, ExportSpec, InputSpec, OutputSpec, Schema
 use super::super::suggest;
 use super::Compiler;
 use crate::schema;
+use crate::time::parse_duration_ms;
 use crate::value::{Object, Value};
 use std::sync::Arc;
 
@@ -64,6 +65,11 @@ impl Compiler {
     pub(super) fn timeout(&mut self, fields: &Object, pointer: &str) -> Option<DurationSpec> {
         let (value, pointer) = fields.get("timeout").map(|value| (value, join(pointer, "timeout")))?;
         if let Value::String(name) = value {
+            if !self.is_defined("timeouts", name) && parse_duration_ms(name).is_some() {
+                let message = format!("`{name}` is a duration, but a name under `use.timeouts` is meant here");
+                self.error("bad-type", &pointer, message, format!("write `timeout: {{ after: {name} }}`"));
+                return None;
+            }
             let (definition, pointer) = self.definition("timeouts", name, &pointer)?;
             return self.timeout_spec(&definition, &pointer);
         }

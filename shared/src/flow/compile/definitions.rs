@@ -66,7 +66,7 @@ impl Compiler {
         self.any_variable = false;
     }
 
-    fn check_definition(&mut self, kind: &str, name: &str, value: &Value, pointer: &str) {
+    fn check_definition(&mut self, kind: &str, name: &Arc<str>, value: &Value, pointer: &str) {
         match kind {
             "authentications" => {
                 self.authentication_spec(value, pointer);

@@ -6,6 +6,7 @@ mod common;
 mod definitions;
 mod document;
 mod events;
+mod function;
 mod http;
 mod kinds;
 mod read;
@@ -19,6 +20,7 @@ use super::plan::{Plan, Task};
 use crate::value::{DEPTH_MAX, Value};
 use definitions::Definitions;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Tasks of one flow, extension tasks included. Each is state that every replica holds.
@@ -73,6 +75,12 @@ struct Compiler {
     siblings: Option<Vec<Arc<str>>>,
     /// Inside `use`, where the variables of the place of use are not known.
     any_variable: bool,
+    /// The function of the document whose task is compiled.
+    in_function: Option<Arc<str>>,
+    /// Functions of the document with an error of their own.
+    broken_functions: BTreeSet<Arc<str>>,
+    /// Size of the functions that calls have been given so far.
+    written_out: usize,
 }
 
 impl Compiler {

@@ -104,7 +104,7 @@ impl Compiler {
             return Some(id);
         };
         let kind = self.kind_of(fields, pointer, &what);
-        let task = Task {
+        let mut task = Task {
             id,
             reference: pointer.into(),
             name: name.clone(),
@@ -115,6 +115,7 @@ impl Compiler {
             export: self.export_spec(fields, pointer),
             timeout: self.timeout(fields, pointer),
             then: self.then(fields.get("then"), &join(pointer, "then")),
+            function: None,
             kind: TaskKind::Do(Vec::new()),
         };
         if let Some(metadata) = fields.get("metadata")
@@ -122,15 +123,26 @@ impl Compiler {
         {
             self.error("bad-type", &join(pointer, "metadata"), "`metadata` must be a mapping", "");
         }
-        let kind = kind.and_then(|kind| self.kind(kind, fields, pointer));
-        let task = Task { kind: kind.unwrap_or_else(|| TaskKind::Do(Vec::new())), ..task };
+        match self.custom_call(fields).filter(|_| kind == Some("call")) {
+            Some(function) => {
+                if let Some(called) = self.called(&function, fields, pointer) {
+                    task.timeout = task.timeout.or(called.timeout);
+                    (task.kind, task.function) = (called.kind, Some(Box::new(called.function)));
+                }
+            }
+            None => {
+                if let Some(kind) = kind.and_then(|kind| self.kind(kind, fields, pointer)) {
+                    task.kind = kind;
+                }
+            }
+        }
         if let Some(slot) = self.tasks.get_mut(id as usize) {
             *slot = Some(task);
         }
         Some(id)
     }
 
-    fn kind_of(&mut self, fields: &Object, pointer: &str, what: &str) -> Option<&'static str> {
+    pub(super) fn kind_of(&mut self, fields: &Object, pointer: &str, what: &str) -> Option<&'static str> {
         let present: Vec<(&str, &[&str])> = KINDS.into_iter().filter(|(kind, _)| fields.contains_key(*kind)).collect();
         let (kind, extra) = match present.as_slice() {
             [one] | [one @ ("for", _), ("do", _)] => *one,

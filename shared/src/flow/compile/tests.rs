@@ -79,6 +79,7 @@ fn slips_are_found_where_they_stand() {
         ("  - a: { wait: P1M }", "P1M", "bad-duration", "no duration"),
         ("  - a: { set: { x: 1 }, timeout: { after: { seconds: 0 } } }", "{ seconds", "bad-duration", "before it begins"),
         ("  - a: { set: { x: 1 }, timeout: slow }", "slow", "unknown-name", "no `slow` under `use.timeouts`"),
+        ("  - a: { set: { x: 1 }, timeout: PT5S }", "PT5S", "bad-type", "after: PT5S"),
         ("  - a: { raise: { error: gone } }", "gone", "unknown-name", "use.errors"),
         ("  - a: { raise: { error: { type: x } } }", "error: {", "missing-key", "`status` is missing"),
         ("  - a: { try: [ { b: { set: { x: 1 } } } ], catch: { retry: often } }", "often", "unknown-name", "use.retries"),
@@ -216,6 +217,10 @@ fn the_documents_own_keys_are_checked() {
         ("use: { secrets: [ a ], authentications: { x: { bearer: { use: b } } } }", "b }", "unknown-name", "not declared"),
         ("use: { functions: { http: { call: audit.note } } }", "http", "bad-name", "already"),
         ("use: { functions: { f: { call: audit.note, with: { txt: a } } } }", "txt", "bad-argument", "did you mean `text`?"),
+        ("use: { functions: { f: { set: { x: 1 }, then: end } } }", "then", "refused", "nothing stands beside a function"),
+        ("use: { functions: { f: { call: g }, g: { wait: PT1S } } }", "g }, g", "bad-value", "cannot call another one"),
+        ("use: { functions: { f: [ 1 ] } }", "[ 1 ]", "bad-type", "must be a task"),
+        ("use: { functions: { f: { with: { a: 1 } } } }", "f:", "no-kind", "does not say what to do"),
         ("use: { retries: { r: { limit: { attempt: { count: 0 } } } } }", "0 }", "bad-value", "from 1"),
         ("use: { extensions: [ { e: { extend: cal, before: [ { b: { wait: PT1S } } ] } } ] }", "cal,", "bad-value", "did you mean `call`?"),
         ("input: { schema: { document: { typ: object } } }", "typ:", "bad-schema", "did you mean `type`?"),
@@ -267,20 +272,44 @@ fn broken_jq_is_found_inside_the_text() {
 #[test]
 fn names_under_use_are_resolved() {
     let text = flow(
-        "  - a: { call: tell, with: { data: { x: 1 } }, timeout: short }\n  - b: { try: [ { c: { raise: { error: gone } } } ], catch: { retry: few } }",
-    ) + "use:\n  functions: { tell: { call: notify.send, with: { to: 'role:x', template: t, data: { y: 2 } } } }\n\
+        "  - a: { call: tell, with: { who: .x }, timeout: short }\n  - b: { try: [ { c: { raise: { error: gone } } } ], catch: { retry: few } }",
+    ) + "use:\n  functions: { tell: { call: notify.send, with: { to: 'role:x', template: t, data: { y: 2 } }, output: { as: .delivered } } }\n\
            \n  timeouts: { short: { after: PT3S } }\n  errors: { gone: { type: 'https://x/gone', status: 410 } }\n\
            \n  retries: { few: { delay: PT2S, backoff: { linear: {} }, limit: { attempt: { count: 3 } } } }\n";
     let plan = plan(&text);
     assert!(matches!(plan.task(0).timeout, Some(DurationSpec::Millis(3_000))));
     let TaskKind::Call(Call::Function { function, with: Template::Literal(with) }) = &plan.task(0).kind else { panic!() };
-    assert_eq!((&**function, with.to_json().as_str()), ("notify.send", r#"{"data":{"x":1,"y":2},"template":"t","to":"role:x"}"#));
+    assert_eq!((&**function, with.to_json().as_str()), ("notify.send", r#"{"data":{"y":2},"template":"t","to":"role:x"}"#));
+    let called = plan.task(0).function.as_ref().unwrap();
+    assert!(&*called.name == "tell" && called.arguments.is_some() && called.output.as_.is_some());
     let TaskKind::Try(trying) = &plan.task(1).kind else { panic!() };
     let retry = trying.catch.retry.as_ref().unwrap();
     assert_eq!((retry.backoff, retry.attempt_count_max), (Backoff::Linear { increment_ms: 2_000 }, Some(3)));
     assert!(
         matches!(&plan.task(trying.body[0]).kind, TaskKind::Raise(error) if matches!(&error.status, Template::Literal(status) if status.as_i64() == Some(410)))
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_function_is_told_where_it_stands_and_once() {
+    let text = flow("  - a: { call: f, with: { x: 1 } }\n  - b: { call: f }\n  - c: { call: f, with: [ 1 ] }")
+        + "use: { functions: { f: { call: audit.note, with: { txt: a } } } }\n";
+    let found = found(&text);
+    let places: Vec<_> = found.iter().map(|found| (found.line, &*found.code)).collect();
+    assert_eq!(places, [(4, "bad-type"), (6, "bad-argument"), (6, "bad-argument"), (6, "bad-argument")], "{}", list(&found));
+    // A variable that only some callers have is told at the others.
+    let text = flow("  - a: { for: { each: x, in: .l }, do: [ { b: { call: f } } ] }\n  - c: { call: f }")
+        + "use: { functions: { f: { set: { y: '${ $x }' } } } }\n";
+    let found = self::found(&text);
+    assert_eq!(found.iter().map(|found| (found.line, &*found.code)).collect::<Vec<_>>(), [(3, "unknown-variable")], "{}", list(&found));
+}
+
+#[test]
+fn functions_written_out_many_times_have_a_bound() {
+    let big = "x".repeat(100_000);
+    let calls: String = (0..20).map(|n| format!("  - t{n}: {{ call: f }}\n")).collect();
+    let text = flow(&calls) + &format!("use: {{ functions: {{ f: {{ set: {{ x: {big} }} }} }} }}\n");
+    expect(&text, "f }\n  - t11", "too-large", "run: { workflow");
 }
 
 #[test]

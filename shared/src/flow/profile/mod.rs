@@ -11,23 +11,21 @@ pub fn schema() -> Option<Value> {
     let mut schema: Value = serde_json::from_str(include_str!("profile.json")).ok()?;
     let definitions = schema.get_mut("definitions")?.as_object_mut()?;
     for function in catalog::functions() {
-        definitions.insert(definition_name(function, true), arguments(function, true)?);
-        definitions.insert(definition_name(function, false), arguments(function, false)?);
+        definitions.insert(definition_name(function), arguments(function)?);
     }
     let names = catalog::functions().iter().flat_map(|function| [function.name.clone(), function.full_name()]);
     let names: Vec<Value> = std::iter::once("http".to_owned()).chain(names).map(Value::from).collect();
     *definitions.get_mut("callName")?.pointer_mut("/anyOf/0/enum")? = Value::from(names);
-    *definitions.get_mut("task")?.get_mut("allOf")? = calls(true);
-    *definitions.get_mut("functionDefinition")?.get_mut("allOf")? = calls(false);
+    *definitions.get_mut("task")?.get_mut("allOf")? = calls();
     Some(schema)
 }
 
-fn definition_name(function: &Function, whole: bool) -> String {
-    format!("{}.{}", if whole { "with" } else { "defaults" }, function.name)
+fn definition_name(function: &Function) -> String {
+    format!("with.{}", function.name)
 }
 
-/// Per function: `call` names it -> its arguments. `whole`: all that must be there is.
-fn calls(whole: bool) -> Value {
+/// Per function: `call` names it -> its arguments.
+fn calls() -> Value {
     let one = |pattern: String, definition: &str, wanted: bool| {
         let mut then = json!({ "properties": { "with": { "$ref": format!("#/definitions/{definition}") } } });
         if wanted {
@@ -35,26 +33,21 @@ fn calls(whole: bool) -> Value {
         }
         json!({ "if": { "required": ["call"], "properties": { "call": { "type": "string", "pattern": pattern } } }, "then": then })
     };
-    let mut all = vec![one("^http$".into(), if whole { "http" } else { "httpDefaults" }, whole)];
+    let mut all = vec![one("^http$".into(), "http", true)];
     for function in catalog::functions() {
         let name = function.name.replace('.', "[.]");
         let version = function.version.replace('.', "[.]");
         let pattern = format!("^{name}(:{version})?(@default)?$");
         let wanted = ["required", "oneOf", "anyOf"].iter().any(|key| function.with_schema.get(key).is_some());
-        all.push(one(pattern, &definition_name(function, whole), whole && wanted));
+        all.push(one(pattern, &definition_name(function), wanted));
     }
     Value::from(all)
 }
 
 /// What a function takes: an expression may stand for each value, or for all of them.
-fn arguments(function: &Function, whole: bool) -> Option<Value> {
+fn arguments(function: &Function) -> Option<Value> {
     let plain = Value::from(&function.with_schema);
     let mut fields = plain.as_object()?.clone();
-    if !whole {
-        for key in ["required", "oneOf", "anyOf"] {
-            fields.remove(key);
-        }
-    }
     if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties.iter_mut() {
             *property = described(name, or_expression(property));

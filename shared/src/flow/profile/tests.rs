@@ -79,7 +79,7 @@ fn good_documents_are_valid() {
         assert_eq!(slips.count(), 0, "{tasks}: {known:#?}");
     }
     let whole = flow("  - a: { wait: PT1S }")
-        + "use:\n  functions: { tell: { call: notify.send, with: { to: 'role:x' } }, get: { call: http, with: { method: get } } }
+        + "use:\n  functions: { tell: { call: notify.send, with: { to: 'role:x', template: t }, output: { as: .delivered } }, hi: { set: { a: 1 } } }
   timeouts: { short: { after: PT3S } }
   secrets: [ erp ]
   authentications: { erp: { bearer: { use: erp } }, old: { basic: { username: a, password: '${ .p }' } } }
@@ -154,6 +154,7 @@ fn bad_documents_are_not() {
             format!("{base}{tasks}schedule: {{ every: PT5S, cron: '* * * * *' }}"),
             format!("{base}{tasks}timeout: {{ after: never }}"),
             format!("{base}{tasks}use: {{ functions: {{ f: {{ call: audit.note, with: {{ txt: a }} }} }} }}"),
+            format!("{base}{tasks}use: {{ functions: {{ f: {{ set: {{ a: 1 }}, then: end }} }} }}"),
             format!("{base}{tasks}use: {{ extensions: [ {{ e: {{ extend: cal, before: [ {{ b: {{ wait: PT1S }} }} ] }} }} ] }}"),
             format!("{base}{tasks}shedule: {{ every: PT5S }}"),
             format!("{}{tasks}", base.replace("'1.0.3'", "'0.8'")),

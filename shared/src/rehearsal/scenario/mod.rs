@@ -9,4 +9,4 @@ mod view;
 
 pub use document::{Action, Given, Person, Scenario, Step, read, schema};
 pub use play::{Miss, Played, play};
-pub(in crate::rehearsal) use view::{trace, view};
+pub(in crate::rehearsal) use view::{trace, view, word};

@@ -1,11 +1,13 @@
 //! All runs of a flow: first untroubled, then each trouble at each place that the untroubled run came by.
 
+use super::account;
 use super::player::{Player, Run};
 use super::story::Story;
 use super::trouble::Trouble;
 use crate::rehearsal::World;
 use crate::rehearsal::scenario::trace;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Places of one kind that are tried: a flow with more is tried at this many, evenly spread.
 pub const PLACES_MAX: usize = 200;
@@ -20,6 +22,12 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Places where the flow waited for somebody or something that could not be invented.
     pub unheard: BTreeSet<String>,
+    /// How it ends when all is well.
+    pub ends: Vec<String>,
+    /// Tasks that no run came to: of those nothing is said.
+    pub never: Vec<Arc<str>>,
+    /// Of the run that was asked for, else of the untroubled one.
+    pub trace: Vec<String>,
 }
 
 /// A run that broke something.
@@ -42,19 +50,34 @@ impl Report {
 pub fn torture(story: &Story, building: &World, only: Option<Trouble>, mut progress: impl FnMut(usize, usize)) -> Report {
     let quiet = Player::new(story, building, Trouble::Nothing).play();
     let troubles = match only {
+        // Played already.
+        Some(Trouble::Nothing) => Vec::new(),
         Some(only) => vec![only],
         None => troubles(&quiet),
     };
     let planned = troubles.len() + 1;
-    let mut report =
-        Report { runs: 0, entries: 0, steps: quiet.steps, effects: quiet.effects, failures: Vec::new(), unheard: BTreeSet::new() };
+    let mut report = Report {
+        runs: 0,
+        entries: 0,
+        steps: quiet.steps,
+        effects: quiet.effects,
+        failures: Vec::new(),
+        unheard: BTreeSet::new(),
+        ends: quiet.ends.clone(),
+        never: Vec::new(),
+        trace: Vec::new(),
+    };
     let opened = quiet.opened.clone();
+    let mut reached = quiet.reached.clone();
     report.note(Trouble::Nothing, quiet, &opened);
     progress(report.runs, planned);
     for trouble in troubles {
-        report.note(trouble, Player::new(story, building, trouble).play(), &opened);
+        let mut run = Player::new(story, building, trouble).play();
+        reached.append(&mut run.reached);
+        report.note(trouble, run, &opened);
         progress(report.runs, planned);
     }
+    report.never = building.state.plans.get(&story.flow).map(|plan| account::never(plan, &reached)).unwrap_or_default();
     report
 }
 
@@ -62,17 +85,25 @@ impl Report {
     fn note(&mut self, trouble: Trouble, run: Run, opened: &[String]) {
         self.runs += 1;
         self.entries += run.world.log.len();
+        self.trace = trace(&run.world.records);
         let mut broken = run.broken;
         if matches!(trouble, Trouble::Twice | Trouble::FailsOver) && run.opened != opened {
-            broken.push(format!("opens otherwise than when all is well: [{}], not [{}]", run.opened.join(", "), opened.join(", ")));
+            broken.push(format!("opens otherwise than when all is well: {}, not {}", listed(&run.opened), listed(opened)));
         }
         if !broken.is_empty() {
-            self.failures.push(Failure { trouble, broken, steps: run.steps, trace: trace(&run.world.records) });
+            self.failures.push(Failure { trouble, broken, steps: run.steps, trace: self.trace.clone() });
         }
         if trouble == Trouble::Nothing {
             self.unheard = run.unheard;
         }
     }
+}
+
+/// Openings in one line, the first of them.
+fn listed(opened: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = if opened.len() > SHOWN { format!(", … ({} in all)", opened.len()) } else { String::new() };
+    format!("[{}{more}]", opened.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
 fn troubles(quiet: &Run) -> Vec<Trouble> {

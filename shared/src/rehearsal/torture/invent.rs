@@ -4,22 +4,27 @@
 use crate::engine::State;
 use crate::engine::instance::{Frame, Listening, Work};
 use crate::event::Event;
-use crate::flow::plan::{AttributeMatch, Consume, EventFilter, TaskKind, Until};
+use crate::flow::plan::{AttributeMatch, Consume, EventFilter, Plan, TaskKind, Until};
 use crate::rehearsal::stub::EventTemplate;
+use crate::small_map::SmallMap;
 use crate::time::Timestamp;
 use crate::value::{Object, Value};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Deepest schema that is followed.
 const DEPTH_MAX: u32 = 16;
+/// Paths into an event's data that are looked for in one flow or task.
+const PATHS_MAX: usize = 64;
+/// An hour before the first instant that is made: the clock of a rehearsal that nobody set, 2026-11-23T09:00:00Z.
+const FIRST_INSTANT: Timestamp = Timestamp(1_795_424_400_000);
 
-/// Data that a schema takes: its required fields, each as small as may be.
+/// Data that a schema takes: its required fields, each as small as may be, and those of which it gives an example.
 pub fn input(schema: Option<&Value>) -> Value {
-    schema.map_or_else(Value::empty_object, |schema| sample(schema, 0))
+    schema.map_or_else(Value::empty_object, |schema| sample(schema, 0, &mut 0))
 }
 
-fn sample(schema: &Value, depth: u32) -> Value {
+/// `instants`: how many were made; each is an hour later than the one before, so that `from` comes before `until`.
+fn sample(schema: &Value, depth: u32, instants: &mut u32) -> Value {
     for known in ["const", "default"] {
         if let Some(value) = schema.get(known) {
             return value.clone();
@@ -33,7 +38,7 @@ fn sample(schema: &Value, depth: u32) -> Value {
         return Value::Null;
     }
     if let Some(one) = first("anyOf").or_else(|| first("oneOf")) {
-        return sample(one, depth + 1);
+        return sample(one, depth + 1, instants);
     }
     let kind = match schema.get("type") {
         Some(Value::String(kind)) => &**kind,
@@ -45,17 +50,24 @@ fn sample(schema: &Value, depth: u32) -> Value {
     match kind {
         "object" => {
             let required = schema.get("required").and_then(Value::as_array).unwrap_or_default().iter().filter_map(Value::as_str);
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let described = properties.into_iter().flatten().filter(|(_, field)| field.get("examples").is_some()).map(|(name, _)| &**name);
+            let mut names: Vec<&str> = required.collect();
+            names.extend(described.filter(|name| !names.contains(name)).collect::<Vec<_>>());
             let none = Value::empty_object();
-            let field = |name| schema.get("properties").and_then(|properties| properties.get(name)).unwrap_or(&none);
-            Value::object(required.map(|name| (name, sample(field(name), depth + 1))))
+            let field = |name| properties.and_then(|properties| properties.get(name)).unwrap_or(&none);
+            Value::object(names.into_iter().map(|name| (name, sample(field(name), depth + 1, instants))))
         }
         "array" => {
             let count = usize::try_from(number("minItems").unwrap_or(0)).unwrap_or(0).min(16);
             let none = Value::empty_object();
-            Value::array(vec![sample(schema.get("items").unwrap_or(&none), depth + 1); count])
+            Value::array((0..count).map(|_| sample(schema.get("items").unwrap_or(&none), depth + 1, instants)).collect())
         }
         "string" => match schema.get("format").and_then(Value::as_str) {
-            Some("date-time") => Value::from("2026-11-23T10:00:00Z"),
+            Some("date-time") => {
+                *instants = instants.saturating_add(1);
+                Value::from(FIRST_INSTANT.plus(u64::from(*instants) * 3_600_000).to_rfc3339())
+            }
             Some("duration") => Value::from("PT1M"),
             Some("email") => Value::from("somebody@example.com"),
             Some("uri") => Value::from("http://127.0.0.1/x"),
@@ -70,13 +82,53 @@ fn sample(schema: &Value, depth: u32) -> Value {
 }
 
 /// One event per filter that a schedule needs.
-pub fn starters(consume: &Consume) -> Vec<EventTemplate> {
+pub fn starters(consume: &Consume, plan: &Plan) -> Vec<EventTemplate> {
     let filters = match consume {
         Consume::One(filter) => vec![filter],
         Consume::All(filters) => filters.iter().collect(),
         Consume::Any { filters, .. } => filters.iter().take(1).collect(),
     };
-    filters.into_iter().map(|filter| EventTemplate::of(&Value::Object(Arc::new(fields(filter, &BTreeMap::new()))))).collect()
+    // What the flow reads of the event that started it, in its keys and its first tasks: text, for most of it names somebody or something.
+    let keys = plan.business_key.iter().chain(&plan.singleton).map(|key| Value::from(key.source()));
+    let texts: Vec<Value> = keys.chain(plan.tasks.iter().map(|task| task.definition.clone())).collect();
+    let mut read = Vec::new();
+    texts.iter().for_each(|text| paths_of("[0].data", text, &mut read));
+    let event = |filter| EventTemplate::of(&Value::Object(Arc::new(with_data(fields(filter, &SmallMap::default()), &read, &Value::from("x")))));
+    filters.into_iter().map(event).collect()
+}
+
+/// Adds what is read of an event's data and not there.
+fn with_data(mut fields: Object, read: &[Vec<Arc<str>>], value: &Value) -> Object {
+    let mut data = fields.get("data").cloned().unwrap_or_else(Value::empty_object);
+    for path in read {
+        let known = path.iter().try_fold(&data, |data, name| data.get(name)).is_some();
+        if !known {
+            data = put(&data, path, value.clone());
+        }
+    }
+    fields.insert("data".into(), data);
+    fields
+}
+
+/// Paths behind `prefix` in all texts of `value`: `[0].data.plate` -> `plate`.
+fn paths_of(prefix: &str, value: &Value, found: &mut Vec<Vec<Arc<str>>>) {
+    match value {
+        Value::String(text) => {
+            for (at, _) in text.match_indices(prefix) {
+                let rest = text.get(at + prefix.len()..).unwrap_or_default();
+                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))).unwrap_or(rest.len());
+                let path = rest.get(..end).unwrap_or_default().trim_end_matches('.');
+                if let Some(path) = path_of(path).filter(|path| !path.is_empty() && !found.contains(path))
+                    && found.len() < PATHS_MAX
+                {
+                    found.push(path);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| paths_of(prefix, item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| paths_of(prefix, field, found)),
+        _ => {}
+    }
 }
 
 pub fn names_type(consume: &Consume, kind: &str) -> bool {
@@ -107,9 +159,19 @@ pub fn for_listeners(state: &State, at: Timestamp, number: u64) -> Vec<Event> {
             if listening.closed {
                 continue;
             }
+            // What the task reads of what it hears: most of it is measured.
+            let mut read = Vec::new();
+            for key in ["output", "export"] {
+                plan.tasks
+                    .get(frame.task as usize)
+                    .and_then(|task| task.definition.get(key))
+                    .iter()
+                    .for_each(|part| paths_of(".[0]", part, &mut read));
+            }
             for filter in wanted(&listen.to, listening) {
                 let id = number.saturating_add(events.len() as u64);
-                let template = EventTemplate::of(&Value::Object(Arc::new(fields(filter, &listening.keys))));
+                let fields = with_data(fields(filter, &listening.keys), &read, &Value::Int(1));
+                let template = EventTemplate::of(&Value::Object(Arc::new(fields)));
                 events.extend(template.event(at, id, &Value::Null));
             }
         }
@@ -132,7 +194,7 @@ fn wanted<'a>(consume: &'a Consume, listening: &Listening) -> Vec<&'a EventFilte
     }
 }
 
-fn fields(filter: &EventFilter, keys: &BTreeMap<Arc<str>, Value>) -> Object {
+fn fields(filter: &EventFilter, keys: &SmallMap<Arc<str>, Value>) -> Object {
     let mut fields = Object::new();
     fields.insert("type".into(), Value::from("torture.invented"));
     let mut data = Value::empty_object();
@@ -219,6 +281,9 @@ mod tests {
         let schema = Value::from_json(schema).unwrap();
         let made = input(Some(&schema));
         assert_eq!(crate::schema::validate(&schema, &made), Ok(()), "{made}");
+        let mut read = Vec::new();
+        paths_of("[0].data", &Value::from(r#"${ { p: .[0].data.plate, k: $workflow.input[0].data.load.kg } }"#), &mut read);
+        assert_eq!(with_data(Object::new(), &read, &Value::Int(1)).get("data").unwrap().to_json(), r#"{"load":{"kg":1},"plate":1}"#);
         let told = conditions(r#".direction == "out" and .kg > 3 and (.deep.x < 1) and .ok"#);
         let data = told.into_iter().fold(Value::empty_object(), |data, (path, value)| put(&data, &path, value));
         assert_eq!(data.to_json(), r#"{"deep":{"x":0},"direction":"out","kg":4,"ok":true}"#);

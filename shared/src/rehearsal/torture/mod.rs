@@ -3,6 +3,7 @@
 //!
 //! `story` (what begins it, which events and people there are) -> `player` (one run under one trouble) -> `check` (all runs).
 
+mod account;
 mod check;
 mod invent;
 mod player;
@@ -13,3 +14,6 @@ pub use check::{Failure, Report, torture};
 pub use player::Run;
 pub use story::Story;
 pub use trouble::Trouble;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! One run of a flow under one trouble: everybody answers as soon as they can, but for what goes wrong.
 
+use super::account;
 use super::invent;
 use super::story::Story;
 use super::trouble::Trouble;
@@ -45,6 +46,10 @@ pub struct Run {
     pub unheard: BTreeSet<String>,
     /// How many of the story's events were taken.
     pub sent: usize,
+    /// How the story's instances ended, or where they stand.
+    pub ends: Vec<String>,
+    /// References of the story's tasks that began or were skipped.
+    pub reached: BTreeSet<Arc<str>>,
 }
 
 pub struct Player<'a> {
@@ -63,7 +68,17 @@ impl<'a> Player<'a> {
     pub fn new(story: &'a Story, building: &World, trouble: Trouble) -> Self {
         let mut world = building.clone();
         (world.log, world.records) = (Vec::new(), Vec::new());
-        let run = Run { world, steps: 0, effects: 0, broken: Vec::new(), opened: Vec::new(), unheard: BTreeSet::new(), sent: 0 };
+        let run = Run {
+            world,
+            steps: 0,
+            effects: 0,
+            broken: Vec::new(),
+            opened: Vec::new(),
+            unheard: BTreeSet::new(),
+            sent: 0,
+            ends: Vec::new(),
+            reached: BTreeSet::new(),
+        };
         Self {
             story,
             trouble,
@@ -103,6 +118,7 @@ impl<'a> Player<'a> {
         if !ended {
             self.broken(format!("it does not end: {STEPS_MAX} steps"));
         }
+        (self.run.ends, self.run.reached) = account::of(&self.run.world, &self.story.flow);
         self.cancel_all();
         self.look();
         self.run
@@ -121,10 +137,13 @@ impl<'a> Player<'a> {
     /// The next entry; with failovers, on a replica restored from a snapshot too: both must go the same way.
     fn apply(&mut self, command: Command) -> Reply {
         if self.trouble != Trouble::FailsOver {
-            return self.run.world.apply(command).reply;
+            let reply = self.run.world.apply(command).reply;
+            self.sabotage();
+            return reply;
         }
         let snapshot = codec::encode(self.state());
         let applied = self.run.world.apply(command);
+        self.sabotage();
         let Some(entry) = self.run.world.log.last() else { return applied.reply };
         let restored = codec::decode::<State>(&snapshot).map_err(|error| error.to_string()).and_then(|mut replica| {
             replica.rebuild_plans()?;
@@ -143,6 +162,14 @@ impl<'a> Player<'a> {
             }
         }
         applied.reply
+    }
+
+    /// Puts a test's bug into the state.
+    fn sabotage(&mut self) {
+        #[cfg(test)]
+        if let (Some(bug), Some(entry)) = (self.story.sabotage, self.run.world.log.last()) {
+            bug(&mut self.run.world.state, &entry.command);
+        }
     }
 
     fn begin(&mut self) {

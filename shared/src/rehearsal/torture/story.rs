@@ -19,17 +19,28 @@ pub struct Story {
     /// Whether events may be invented where none of these is left.
     pub invents: bool,
     pub answers: Answers,
+    /// A bug, put into the state behind each entry: torture must find it.
+    #[cfg(test)]
+    pub sabotage: Option<fn(&mut crate::engine::State, &crate::engine::Command)>,
 }
 
 impl Story {
     /// What the flow itself tells: its schema, its schedule, its filters.
     pub fn of_flow(plan: &Plan) -> Self {
         let events = match &plan.schedule {
-            Some(Schedule::On(consume)) => invent::starters(consume),
+            Some(Schedule::On(consume)) => invent::starters(consume, plan),
             _ => Vec::new(),
         };
         let start = events.is_empty().then(|| invent::input(plan.input.schema.as_deref()));
-        Self { flow: plan.key.clone(), start, events, invents: true, answers: Answers::default() }
+        Self {
+            flow: plan.key.clone(),
+            start,
+            events,
+            invents: true,
+            answers: Answers::default(),
+            #[cfg(test)]
+            sabotage: None,
+        }
     }
 
     /// The first start and all events of a scenario, for the flow that it starts (or that its first event starts).
@@ -56,6 +67,14 @@ impl Story {
                 world.state.plans.values().find(starts)?.key.clone()
             }
         };
-        Some(Self { flow, start: start.map(|(_, input)| input), events, invents: true, answers: scenario.given.answers.clone() })
+        Some(Self {
+            flow,
+            start: start.map(|(_, input)| input),
+            events,
+            invents: true,
+            answers: scenario.given.answers.clone(),
+            #[cfg(test)]
+            sabotage: None,
+        })
     }
 }

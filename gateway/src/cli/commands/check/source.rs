@@ -1,6 +1,6 @@
 //! One finding for people: what, where, the line itself with a mark under the place, how to mend it.
 
-use spalla_shared::flow::Diagnostic;
+use spalla_shared::flow::{Diagnostic, lines};
 use std::io::IsTerminal;
 
 /// Characters of a source line that are shown; of a longer one, those around the place.
@@ -43,7 +43,7 @@ fn excerpt(text: &str, line: u32, column: u32) -> Option<(String, usize, usize)>
     let index = usize::try_from(line.checked_sub(1)?).ok()?;
     let at = usize::try_from(column.checked_sub(1)?).ok()?;
     // A tab is as wide as the reader's terminal says: one blank is certain.
-    let all: Vec<char> = text.lines().nth(index)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let all: Vec<char> = lines(text).nth(index)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let at = at.min(all.len());
     let width = token_width(&all[at..]);
     if all.len() <= LINE_WIDTH_MAX {
@@ -85,6 +85,17 @@ mod tests {
   = did you mean `second`?
 ";
         assert_eq!(painted, wanted);
+    }
+
+    /// Found by fuzzing: YAML ends a line at a carriage return, and the mark stood under another line or under none.
+    #[test]
+    fn a_carriage_return_ends_a_line_where_yaml_says_so() {
+        let text = "document: {}\rdo:\r\n  - a: \u{1}\n";
+        let found = spalla_shared::flow::check(text).expect_err("no flow");
+        let found = found.first().expect("a reason");
+        assert_eq!(found.line, 3, "{found:?}");
+        let painted = Painter { colours: false }.paint("f", text, found);
+        assert!(painted.contains("3 |   - a:"), "{painted}");
     }
 
     #[test]

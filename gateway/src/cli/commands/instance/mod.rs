@@ -1,5 +1,6 @@
 //! `spalla instance …`: running and finished flows.
 
+mod follow;
 mod operate;
 mod show;
 mod target;

@@ -1,24 +1,22 @@
-//! `spalla instance show`: one instance with its trace as a tree; with `--follow` on until it ends.
+//! `spalla instance show`: one instance with its trace as a tree.
 
 use super::super::super::client::{Client, encoded};
 use super::super::super::output::{self, cell, outln};
 use super::super::time;
-use super::tree::{Run, Tree, said};
-use anyhow::{Result, bail};
-use futures::StreamExt;
+use super::follow::follow;
+use super::tree::{Run, Tree};
+use anyhow::Result;
 use serde_json::Value;
 use spalla_shared::time::Timestamp;
 use std::process::ExitCode;
 
 /// Characters of a value that are shown without `--full`.
-const VALUE_LEN_MAX: usize = 96;
+pub(super) const VALUE_LEN_MAX: usize = 96;
 /// Pages of a thousand lines that are fetched.
 const PAGES_MAX: usize = 50;
 /// Sub-flows below sub-flows that `--sub-flows` shows, and how many in all.
 const SUB_FLOW_DEPTH_MAX: usize = 8;
 const SUB_FLOWS_MAX: usize = 100;
-/// A line of a stream; a longer one is not ours.
-const LINE_LEN_MAX: usize = 1024 * 1024;
 
 #[derive(clap::Args)]
 pub struct ShowArgs {
@@ -47,7 +45,7 @@ pub async fn show(client: &Client, args: &ShowArgs, json: bool) -> Result<ExitCo
         return Ok(ExitCode::SUCCESS);
     }
     if json {
-        return follow(client, args, &lines, true).await;
+        return follow(client, &args.id, args.full, &lines, true).await;
     }
     head(&body["data"], &args.id);
     let mut shown = 0;
@@ -65,7 +63,7 @@ pub async fn show(client: &Client, args: &ShowArgs, json: bool) -> Result<ExitCo
         }
     }
     if args.follow {
-        return follow(client, args, &lines, false).await;
+        return follow(client, &args.id, args.full, &lines, false).await;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -178,75 +176,21 @@ fn duration(millis: u64) -> String {
 }
 
 /// The time of day.
-fn clock(at: Timestamp) -> String {
+pub(super) fn clock(at: Timestamp) -> String {
     at.to_rfc3339().get(11..19).unwrap_or_default().to_owned()
 }
 
-fn value(value: &Value, full: bool) -> String {
+pub(super) fn value(value: &Value, full: bool) -> String {
     if let Some(size) = value["spalla/leftOut"].as_u64() {
         return format!("… {size} bytes, not kept in the trace");
     }
     cut(&value.to_string(), if full { usize::MAX } else { VALUE_LEN_MAX })
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
     let kept: String = text.chars().take(most).collect();
     format!("{kept}… (--full)")
-}
-
-/// Line by line behind those that are known. Exit code 1 when it ends otherwise than completed.
-async fn follow(client: &Client, args: &ShowArgs, known: &[Value], json: bool) -> Result<ExitCode> {
-    let after = known.last().map(|line| format!("?after={}", encoded(&cell(&line["seq"])))).unwrap_or_default();
-    let response = client.get_stream(&format!("/instances/{}/trace/stream{after}", encoded(&args.id))).await?;
-    let mut parts = response.bytes_stream();
-    let (mut pending, mut kind) = (Vec::new(), String::new());
-    while let Some(part) = parts.next().await {
-        pending.extend_from_slice(&part?);
-        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = pending.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            match line.trim_end().split_once(':') {
-                Some(("event", name)) => kind = name.trim().to_owned(),
-                Some(("data", data)) => {
-                    let data: Value = serde_json::from_str(data.trim()).unwrap_or_default();
-                    if json {
-                        // One object per line: a program reads them as they come.
-                        outln!("{}", serde_json::json!({ "event": kind, "data": data }));
-                    } else if kind == "line" {
-                        tell(&data, args.full);
-                    } else {
-                        outln!(
-                            "{}: {}",
-                            cell(&data["status"]),
-                            value(if data["problem"].is_null() { &data["output"] } else { &data["problem"] }, args.full)
-                        );
-                    }
-                    if kind == "end" {
-                        return Ok(if data["status"] == "completed" { ExitCode::SUCCESS } else { ExitCode::from(1) });
-                    }
-                }
-                _ => {}
-            }
-        }
-        if pending.len() > LINE_LEN_MAX {
-            bail!("the gateway sends a line of more than {LINE_LEN_MAX} bytes");
-        }
-    }
-    bail!("the gateway ended the stream; look again with: spalla instance show {}", args.id)
-}
-
-fn tell(line: &Value, full: bool) {
-    let (what, data) = (cell(&line["what"]), &line["data"]);
-    let at = line["at"].as_str().and_then(Timestamp::parse_rfc3339).map(clock).unwrap_or_default();
-    let more = match what.as_str() {
-        "started" => format!("begins ({})", cell(&data["kind"])),
-        "completed" if data.is_null() => "done".into(),
-        "completed" => format!("done, gave {}", value(data, full)),
-        _ => said(&what, data).map_or(what, |said| cut(&said, if full { usize::MAX } else { VALUE_LEN_MAX * 2 })),
-    };
-    let name = cell(&line["name"]);
-    outln!("{at}  {}{more}", if name.is_empty() { String::new() } else { format!("{name}: ") });
 }

@@ -398,5 +398,5 @@ fn a_parameter_cannot_widen_what_a_device_may_do() {
         assert!(Speaker::bind(compiled.clone(), &device).is_err(), "{bad:?}");
     }
     let device = Device { parameters: [("perfix".into(), "a".into())].into(), ..Device::new("hq/door-1".into()) };
-    assert_eq!(Speaker::bind(compiled, &device).err().as_deref(), Some("the profile has no parameter `perfix`"));
+    assert_eq!(Speaker::bind(compiled, &device).err().as_deref(), Some("the profile has no parameter `perfix`; it has: prefix"));
 }
