@@ -36,7 +36,7 @@ fn measure() {
     let inputs: Vec<Value> = (0..LIVE).map(visit).collect();
     part("its own data, as parsed JSON", ALLOCATOR.current_usage() - before);
     let (before, stored) = (ALLOCATOR.current_usage(), codec::encode(&group.state).len());
-    inputs.iter().for_each(|input| _ = group.start("spalla", "visitor", input.clone()));
+    inputs.iter().for_each(|input| group.start("spalla", "visitor", input.clone()));
     part("beyond it", ALLOCATOR.current_usage() - before);
     part("in a snapshot, own data included", codec::encode(&group.state).len() - stored);
     let state = &mut group.state;
@@ -64,7 +64,7 @@ fn measure() {
             }
             frames += dropped(take(&mut token.frames));
         }
-        tokens += dropped(std::mem::replace(&mut instance.tokens, Default::default()));
+        tokens += dropped(take(&mut instance.tokens));
     }
     part("  the object that is $context", context);
     part("  what the `listen` holds", listening);

@@ -94,7 +94,7 @@ fn devices_areas_and_flows_name_only_what_is_declared() {
                 areas.insert(area.name.to_string());
             }
             Resource::Person(person) => roles.extend(person.roles.iter().map(ToString::to_string)),
-            Resource::Flow(_) => {}
+            Resource::Flow(_) | Resource::Client(_) => {}
         }
     }
     let opens = |device: &str| {

@@ -41,8 +41,11 @@ pub fn table(header: &[&str], rows: &[Vec<String>], empty: &str) {
     }
 }
 
-/// A list as the API gives it: as JSON whole, else one row for each item. `columns`: the title of each, and what stands below it.
-pub fn list(body: &Value, json: bool, columns: &[(&str, fn(&Value) -> String)], empty: &str) {
+/// The title of a column, and what stands below it for an item.
+pub type Column = (&'static str, fn(&Value) -> String);
+
+/// A list as the API gives it: as JSON whole, else one row for each item.
+pub fn list(body: &Value, json: bool, columns: &[Column], empty: &str) {
     warn_if_stale(body);
     if json {
         return self::json(body);

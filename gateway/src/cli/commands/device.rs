@@ -1,7 +1,7 @@
 //! `spalla device …`: declared, proposed, watched.
 
 use super::super::client::{Client, encoded};
-use super::super::output::{self, cell, outln};
+use super::super::output::{self, Column, cell, outln};
 use super::look;
 use crate::cli::DeviceCommand;
 use crate::cli::failure::usage;
@@ -116,7 +116,7 @@ fn proposals(body: &Value, json: bool) -> Result<ExitCode> {
             outln!("gateway {node} did not answer; what its bridges propose is not here");
         }
     }
-    let columns: [(&str, fn(&Value) -> String); 5] = [
+    let columns: [Column; 5] = [
         ("PROPOSED", |one| cell(&one["id"])),
         ("PROFILE", |one| cell(&one["profile"])),
         ("BY", |one| cell(&one["bridge"])),

@@ -3,9 +3,9 @@
 use super::super::FlowCommand;
 use super::super::client::{Client, encoded};
 use super::super::failure::usage;
-use super::super::output::{self, cell, outln};
+use super::super::output::{self, Column, cell, outln};
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 
 pub async fn dispatch(client: &Client, command: FlowCommand, json: bool) -> Result<ExitCode> {
@@ -36,7 +36,7 @@ fn path(flow: &str) -> Result<String> {
 }
 
 async fn list(client: &Client, json: bool) -> Result<ExitCode> {
-    let columns: [(&str, fn(&Value) -> String); 5] = [
+    let columns: [Column; 5] = [
         // As the other commands take it.
         ("FLOW", |flow| cell(&flow["flow"])),
         ("STATE", |flow| match (flow["current"] == true, flow["enabled"] == true) {

@@ -1,7 +1,7 @@
 //! Commands that only look: status, devices, audit, mesh.
 
 use super::super::client::Client;
-use super::super::output::{self, cell, outln};
+use super::super::output::{self, Column, cell, outln};
 use super::time;
 use anyhow::Result;
 use serde_json::Value;
@@ -55,7 +55,7 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
 }
 
 pub async fn devices(client: &Client, json: bool) -> Result<ExitCode> {
-    let columns: [(&str, fn(&Value) -> String); 5] = [
+    let columns: [Column; 5] = [
         ("DEVICE", |device| cell(&device["id"])),
         ("PROFILE", |device| cell(&device["profile"])),
         ("CONNECTED", |device| if device["online"] == true { format!("at gateway {}", cell(&device["node"])) } else { "offline".into() }),
@@ -83,7 +83,7 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
 }
 
 pub async fn audit(client: &Client, limit: u64, json: bool) -> Result<ExitCode> {
-    let columns: [(&str, fn(&Value) -> String); 6] = [
+    let columns: [Column; 6] = [
         ("SEQ", |link| cell(&link["seq"])),
         ("AT", |link| time(&link["at"])),
         ("WHO", |link| cell(&link["actor"])),

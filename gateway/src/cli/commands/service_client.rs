@@ -1,7 +1,7 @@
 //! `spalla client …`: programs that speak MQTT to the gateways beside devices.
 
 use super::super::client::{Client, encoded};
-use super::super::output::{self, cell, outln};
+use super::super::output::{self, Column, cell, outln};
 use crate::cli::ClientCommand;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -28,26 +28,20 @@ fn path(name: &str, action: &str) -> String {
 }
 
 fn list(body: &Value, json: bool) -> Result<ExitCode> {
-    output::warn_if_stale(body);
-    if json {
-        output::json(body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<Vec<String>> = body["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|one| {
-            let count = |key: &str| one[key].as_array().map_or(0, Vec::len).to_string();
-            [cell(&one["name"]), cell(&one["login"])].into_iter().chain(RULES.map(count)).collect()
-        })
-        .collect();
-    output::table(
-        &["CLIENT", "LOGIN", "SUBSCRIBE", "PUBLISH", "COMMANDS", "SPEAKS FOR"],
-        &rows,
-        "no service clients; add one with `spalla client add`",
-    );
+    let columns: [Column; 6] = [
+        ("CLIENT", |one| cell(&one["name"])),
+        ("LOGIN", |one| cell(&one["login"])),
+        ("SUBSCRIBE", |one| count(&one["subscribe"])),
+        ("PUBLISH", |one| count(&one["publish"])),
+        ("COMMANDS", |one| count(&one["commands"])),
+        ("SPEAKS FOR", |one| count(&one["speaks_for"])),
+    ];
+    output::list(body, json, &columns, "no service clients; add one with `spalla client add`");
     Ok(ExitCode::SUCCESS)
+}
+
+fn count(rules: &Value) -> String {
+    rules.as_array().map_or(0, Vec::len).to_string()
 }
 
 fn show(body: &Value, json: bool) -> Result<ExitCode> {

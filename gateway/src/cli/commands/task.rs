@@ -2,7 +2,7 @@
 
 use super::super::TaskCommand;
 use super::super::client::{Client, encoded};
-use super::super::output::{self, cell, outln};
+use super::super::output::{self, Column, cell, outln};
 use super::json_argument;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Resu
     match command {
         TaskCommand::List { to } => {
             let path = to.map_or_else(|| "/tasks".into(), |to| format!("/tasks?to={}", encoded(&to)));
-            let columns: [(&str, fn(&Value) -> String); 6] = [
+            let columns: [Column; 6] = [
                 ("TASK", |item| cell(&item["id"])),
                 ("FOR", |item| cell(&item["to"])),
                 ("KIND", |item| cell(&item["kind"])),

@@ -93,7 +93,8 @@ pub fn starters(consume: &Consume, plan: &Plan) -> Vec<EventTemplate> {
     let texts: Vec<Value> = keys.chain(plan.tasks.iter().map(|task| task.definition.clone())).collect();
     let mut read = Vec::new();
     texts.iter().for_each(|text| paths_of("[0].data", text, &mut read));
-    let event = |filter| EventTemplate::of(&Value::Object(Arc::new(with_data(fields(filter, &SmallMap::default()), &read, &Value::from("x")))));
+    let event =
+        |filter| EventTemplate::of(&Value::Object(Arc::new(with_data(fields(filter, &SmallMap::default()), &read, &Value::from("x")))));
     filters.into_iter().map(event).collect()
 }
 
