@@ -59,6 +59,9 @@ pub struct Peers {
     /// The same at every gateway.
     #[serde(default)]
     pub timing: Timing,
+    /// This gateway joined a running mesh: it begins nothing by itself, and the log says who belongs.
+    #[serde(default)]
+    pub joined: bool,
     pub gateways: Vec<Gateway>,
 }
 

@@ -17,8 +17,10 @@ mod templates;
 pub mod consensus;
 pub mod storage;
 
+pub mod backup;
 pub mod effects;
 pub mod history;
+pub mod members;
 pub mod picture;
 pub mod uplink;
 

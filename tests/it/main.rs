@@ -1,6 +1,7 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
 mod api;
+mod backup;
 mod clients;
 mod device;
 mod failover;
@@ -9,8 +10,10 @@ mod flood;
 mod foreign;
 mod fsync;
 mod listeners;
+mod members;
 mod mesh;
 mod no_quorum;
+mod rolling;
 mod safety;
 mod secrets;
 mod shutdown;

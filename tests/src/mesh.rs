@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use spalla::cli::init::{BasePorts, InitOptions, SiteSpec, init};
 use spalla::demo::ports;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use tempfile::TempDir;
 
 pub struct Mesh {
     pub nodes: Vec<Node>,
+    program: PathBuf,
     pub folder: TempDir,
 }
 
@@ -39,7 +41,7 @@ impl Mesh {
                 Node::new(Path::new(program), site.node.0, site.site.as_str(), site.config, site.devices_port, api)
             })
             .collect();
-        Self { nodes, folder }
+        Self { nodes, program: program.into(), folder }
     }
 
     /// The same, started, and all gateways hear of a leader.
@@ -48,6 +50,30 @@ impl Mesh {
         mesh.start_all();
         mesh.ready().await;
         mesh
+    }
+
+    /// Invites a gateway at the gateway `by` and lets it join, as an operator does: with the command line, where `mesh-ca` is.
+    /// Gives back its place; it is not started. `how` goes to the invitation.
+    pub fn join(&mut self, by: usize, site: &str, how: &[&str]) -> usize {
+        let invited = self.nodes[by].cli(&[&["mesh", "invite", "--json"], how].concat());
+        let token = parsed(&invited)["token"].as_str().expect("a token").to_owned();
+        let folder = self.folder.path().join(format!("joined-{site}-{}", self.nodes.len()));
+        let first = ports::free_block(3).expect("free ports");
+        let ports = format!("{first},{},{}", first + 1, first + 2);
+        let (folder_text, ca) = (folder.display().to_string(), self.authority().display().to_string());
+        let arguments = ["mesh", "join", &folder_text, "--token", &token, "--site", site, "--ca", &ca, "--ports", &ports, "--json"];
+        let joined = parsed(&self.nodes[by].cli(&arguments));
+        let text = |name: &str| joined[name].as_str().expect("a text").to_owned();
+        let token = std::fs::read_to_string(text("token_file")).expect("a token").trim().to_owned();
+        let number = joined["node"].as_u64().expect("a number");
+        let api = Api::new(text("api_url"), token);
+        self.nodes.push(Node::new(&self.program, number, site, text("config").into(), first, api));
+        self.nodes.len() - 1
+    }
+
+    /// The folder of the authority's key.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("mesh/mesh-ca")
     }
 
     pub fn start_all(&mut self) {
@@ -104,6 +130,13 @@ impl Mesh {
         let password = added.data()["password"].as_str().expect("a password").to_owned();
         Login { id, password, port: node.devices_port }
     }
+}
+
+/// What the command line said as JSON.
+pub fn parsed(output: &Output) -> Value {
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}{errors}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// The folder `config/` of the repository.

@@ -42,8 +42,9 @@ pub async fn watch(
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     // Known before the answer begins: what a device says from now on is shown.
     let here = app.devices.watch.page(None, None, Duration::ZERO).await.next;
-    let begun = join_all(app.elsewhere.nodes().iter().map(|node| app.elsewhere.heard(*node, None, None))).await;
-    for (node, first) in app.elsewhere.nodes().iter().zip(begun) {
+    let nodes = app.elsewhere.nodes();
+    let begun = join_all(nodes.iter().map(|node| app.elsewhere.heard(*node, None, None))).await;
+    for (node, first) in nodes.iter().zip(begun) {
         tokio::spawn(follow(app.clone(), *node, first.ok().map(|page| page.next), watched.device.clone(), sender.clone()));
     }
     tokio::spawn(async move {

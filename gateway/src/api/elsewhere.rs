@@ -88,16 +88,16 @@ fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
 pub struct Elsewhere {
     /// Weak: the mesh must be able to end while a stream still holds this.
     mesh: Weak<Mesh>,
-    nodes: Vec<NodeId>,
 }
 
 impl Elsewhere {
-    pub fn new(mesh: Weak<Mesh>, nodes: Vec<NodeId>) -> Self {
-        Self { mesh, nodes }
+    pub fn new(mesh: Weak<Mesh>) -> Self {
+        Self { mesh }
     }
 
-    pub fn nodes(&self) -> &[NodeId] {
-        &self.nodes
+    /// All others that belong to the mesh now.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.mesh.upgrade().map(|mesh| mesh.peers()).unwrap_or_default().iter().map(|gateway| gateway.node).collect()
     }
 
     /// Proposals of all others, and who did not answer.
@@ -136,7 +136,7 @@ impl Elsewhere {
     }
 
     async fn ask_all<B: Serialize, T: DeserializeOwned>(&self, method: &str, body: &B) -> Vec<(NodeId, Result<T, RpcError>)> {
-        join_all(self.nodes.iter().map(|node| async move { (*node, self.ask(*node, method, body).await) })).await
+        join_all(self.nodes().into_iter().map(|node| async move { (node, self.ask(node, method, body).await) })).await
     }
 
     async fn ask<B: Serialize, T: DeserializeOwned>(&self, node: NodeId, method: &str, body: &B) -> Result<T, RpcError> {

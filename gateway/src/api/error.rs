@@ -64,6 +64,22 @@ impl From<Rejection> for ApiError {
     }
 }
 
+impl From<crate::members::Refusal> for ApiError {
+    fn from(refusal: crate::members::Refusal) -> Self {
+        let status = match refusal.code.as_str() {
+            "not-found" => StatusCode::NOT_FOUND,
+            "conflict" => StatusCode::CONFLICT,
+            "forbidden" => StatusCode::FORBIDDEN,
+            "limit" | "busy" => StatusCode::TOO_MANY_REQUESTS,
+            "invalid" => StatusCode::BAD_REQUEST,
+            "unknown-outcome" => StatusCode::GATEWAY_TIMEOUT,
+            "no-quorum" | "stopping" | "not-leader" => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, &refusal.code, refusal.message)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error = json!({ "code": self.code, "message": self.message });

@@ -7,6 +7,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod clients;
 mod device_logins;
 mod device_proposals;
@@ -19,6 +20,7 @@ mod instance_list;
 mod instances;
 mod listen;
 mod listeners;
+mod members;
 mod mesh;
 mod openapi;
 mod pictures;
@@ -32,9 +34,10 @@ pub use listen::{Server, StartError, serve};
 
 use crate::config::Config;
 use crate::consensus::{Freshness, GroupRef, Receipt};
-use crate::history::Reader;
+use crate::history::{History, Reader};
 use crate::ingress::{Proposals, Watch};
 use crate::listeners::Listeners;
+use crate::members::Members;
 use crate::telemetry::Telemetry;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
@@ -57,12 +60,17 @@ pub struct App {
     pub config: Arc<Config>,
     pub group: GroupRef,
     pub history: Reader,
+    /// For backups.
+    pub history_file: History,
+    /// One backup at a time.
+    pub backups: Arc<tokio::sync::Semaphore>,
     pub devices: Devices,
     /// The other gateways, which know of theirs.
     pub elsewhere: Arc<elsewhere::Elsewhere>,
     /// Counters of the rooms that have no state in the log, for `status` and `/metrics`.
     pub gauges: Arc<dyn Gauges>,
     pub listeners: Arc<Listeners>,
+    pub members: Members,
     pub token: Arc<str>,
     pub started: Instant,
 }
@@ -111,12 +119,19 @@ pub fn router(app: App) -> Router {
         .route("/audit", get(audit::tail))
         .route("/audit/verify", get(audit::verify))
         .route("/mesh", get(mesh::show))
+        .route("/mesh/status", get(members::status))
+        .route("/mesh/invitations", post(members::invite))
+        .route("/mesh/members/{node}", delete(members::remove))
+        .route("/mesh/transfer", post(members::transfer))
+        .route("/backup", get(backup::take))
         .route("/state/digest", get(mesh::digest))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token))
         .with_state(app.clone());
     Router::new()
         .nest("/api/v1", guarded)
         .route("/api/v1/openapi.json", get(openapi::document))
+        // The invitation is the right to call it.
+        .route("/api/v1/mesh/join", post(members::join))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))

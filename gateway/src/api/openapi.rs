@@ -46,6 +46,12 @@ use utoipa::OpenApi;
         super::audit::verify,
         super::mesh::show,
         super::mesh::digest,
+        super::members::status,
+        super::members::invite,
+        super::members::join,
+        super::members::remove,
+        super::members::transfer,
+        super::backup::take,
     )
 )]
 struct Document;

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 /// Longest time for which a stream is followed.
 const STREAM_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
+/// For a file of many gigabytes over a thin line.
+const DOWNLOAD_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 3_600);
+
 /// Where the API is and how to get in. All of it may come from the gateway's own config.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Connection {
@@ -42,6 +45,15 @@ pub struct Client {
 
 impl Client {
     pub fn new(connection: &Connection) -> Result<Self> {
+        Self::with(connection, true)
+    }
+
+    /// For the one call that needs none.
+    pub fn without_token(connection: &Connection) -> Result<Self> {
+        Self::with(connection, false)
+    }
+
+    fn with(connection: &Connection, needs_token: bool) -> Result<Self> {
         let config_path = connection.config.clone().unwrap_or_else(|| "spalla.toml".into());
         let config = if connection.config.is_some() || (connection.api.is_none() && config_path.exists()) {
             Some(crate::config::Config::load(&config_path)?)
@@ -62,11 +74,15 @@ impl Client {
             bail!(usage(format!("--api {base}: write the address of a gateway's API, e.g. http://127.0.0.1:8080")));
         }
         let token_file = match (&connection.token_file, &config) {
-            (Some(file), _) => file.clone(),
-            (None, Some(config)) => config.api.token_file.clone(),
+            _ if !needs_token => None,
+            (Some(file), _) => Some(file.clone()),
+            (None, Some(config)) => Some(config.api.token_file.clone()),
             (None, None) => bail!(usage("--token-file FILE is missing: the file that `spalla init` wrote and `api.token_file` names")),
         };
-        let token = std::fs::read_to_string(&token_file).with_context(|| format!("token file {}", token_file.display()))?.trim().to_owned();
+        let token = match token_file {
+            Some(file) => std::fs::read_to_string(&file).with_context(|| format!("token file {}", file.display()))?.trim().to_owned(),
+            None => String::new(),
+        };
         let mut http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
         if let Some(ca) = &connection.api_ca {
             let pem = std::fs::read(ca).with_context(|| format!("--api-ca {}", ca.display()))?;
@@ -95,6 +111,20 @@ impl Client {
     /// An answer that is no JSON.
     pub async fn get_text(&self, path: &str) -> Result<String> {
         Ok(self.answer(self.http.get(format!("{}/api/v1{path}", self.base))).await?.text().await?)
+    }
+
+    /// Writes a long answer to a new file that only its owner reads.
+    pub async fn download(&self, path: &str, to: &std::path::Path) -> Result<()> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt;
+        let request = self.http.get(format!("{}/api/v1{path}", self.base)).timeout(DOWNLOAD_TIME_MAX);
+        let mut response = self.answer(request).await?;
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
+        let mut file = file.with_context(|| to.display().to_string())?;
+        while let Some(chunk) = response.chunk().await? {
+            file.write_all(&chunk).with_context(|| to.display().to_string())?;
+        }
+        file.sync_all().with_context(|| to.display().to_string())
     }
 
     /// Server-sent events, each with its name and data, until `each` breaks (`Some`) or the other side ends them (`None`).

@@ -11,8 +11,10 @@
 //! ```
 
 mod certificates;
+pub mod join;
 mod template;
 
+use crate::config::Gateway;
 use certificates::Authority;
 use spalla_shared::id::{NodeId, SiteId};
 use spalla_shared::topic::is_level;
@@ -87,6 +89,8 @@ pub enum InitError {
     Option { what: String, mend: &'static str },
     #[error("{}: {error}", path.display())]
     Write { path: PathBuf, error: std::io::Error },
+    #[error("{}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
     #[error("making certificates: {0}")]
     Certificate(#[from] rcgen::Error),
 }
@@ -102,13 +106,14 @@ pub fn init(options: &InitOptions) -> Result<Report, InitError> {
     let ca = options.folder.join(CA_FOLDER);
     let mut plan = vec![Planned::open(ca.join("ca.pem"), authority.pem()), Planned::secret(ca.join("ca.key"), authority.key_pem())];
     let mut sites = Vec::with_capacity(places.len());
+    let gateways: Vec<Gateway> = places.iter().map(Place::gateway).collect();
     for place in &places {
         let folder = options.folder.join(place.site.as_str());
         let (certificate, key) = authority.node(place.node, &place.host)?;
         let config = folder.join("spalla.toml");
         let token_file = folder.join("api.token");
         plan.extend([
-            Planned::open(config.clone(), template::config(options, place, &places)),
+            Planned::open(config.clone(), template::config(options, place, &gateways, None)),
             Planned::open(folder.join("tls/ca.pem"), authority.pem()),
             Planned::open(folder.join("tls/node.pem"), certificate),
             Planned::secret(folder.join("tls/node.key"), key),
@@ -147,6 +152,9 @@ struct Place {
 }
 
 impl Place {
+    fn gateway(&self) -> Gateway {
+        Gateway { node: self.node, site: self.site.clone(), address: self.mesh_address() }
+    }
     fn mesh_address(&self) -> String {
         if self.host.contains(':') { format!("[{}]:{}", self.host, self.mesh_port) } else { format!("{}:{}", self.host, self.mesh_port) }
     }

@@ -69,7 +69,13 @@ enum Command {
     Audit(AuditCommand),
     /// The mesh.
     #[command(subcommand)]
-    Mesh(MeshCommand),
+    Mesh(commands::MeshCommand),
+    /// Write the whole mesh into one file, through the API of one gateway.
+    Backup(commands::BackupArgs),
+    /// Begin a new mesh from a backup: fills the empty data folder of its first gateway.
+    Restore(commands::RestoreArgs),
+    /// Begin the mesh again from the data folder of one gateway, when most of the others are gone for good.
+    Recover(commands::RecoverArgs),
 }
 
 #[derive(clap::Args)]
@@ -335,12 +341,6 @@ enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-}
-
-#[derive(clap::Subcommand)]
-enum MeshCommand {
-    /// Members, leader, lag.
-    Status,
 }
 
 /// Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid definition.

@@ -8,6 +8,7 @@ use super::wire::{Chunk, ChunkTaken, Digest, Propose, Proposed, Transfer};
 use super::{Freshness, Group, Leadership, Member, ProposeError, Receipt};
 use crate::storage::SnapshotImage;
 use async_trait::async_trait;
+use openraft::Instant as _;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
@@ -172,6 +173,10 @@ impl Group for RaftGroup {
                 lag: metrics.replication.as_ref().and_then(|matched| {
                     let matched = matched.get(id)?.as_ref().map_or(0, |id| id.index);
                     Some(newest.saturating_sub(matched))
+                }),
+                heard_ms: metrics.heartbeat.as_ref().and_then(|heard| {
+                    let age = heard.get(id)?.as_ref()?.elapsed();
+                    Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
                 }),
             };
             membership.nodes().map(member).collect()

@@ -26,6 +26,8 @@ const STACK_LEN: usize = 32 * 1024 * 1024;
 const BATCH_MAX: usize = 256;
 /// Batches on their way to the thread. Openraft waits for each, so one would do.
 const QUEUE_MAX: usize = 4;
+/// A backup that does not let go must not stop the group for longer: an election takes about as long.
+const HOLD_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// [`spalla_shared::engine::apply`], or a test's own.
 pub type Apply = fn(&mut State, &Entry) -> Applied;
@@ -38,6 +40,8 @@ pub struct View {
     applied: watch::Sender<u64>,
     /// Log bytes applied since the newest snapshot.
     pub log_len: AtomicU64,
+    /// Weak: the thread ends with the machine.
+    jobs: mpsc::WeakSender<Job>,
 }
 
 #[derive(Clone, Default)]
@@ -57,6 +61,35 @@ impl View {
         let position = self.position.lock();
         (position.last.as_ref().map_or(0, |id| id.index), self.state.read().clone())
     }
+
+    /// The newest applied entry.
+    pub fn last(&self) -> Option<LogId> {
+        self.position.lock().last
+    }
+
+    /// Lets the applying thread stand still between two entries, for a moment. None where it has ended.
+    pub async fn hold(&self) -> Option<Held> {
+        let (tell, told) = oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel();
+        self.jobs.upgrade()?.send(Job::Hold(tell, released)).await.ok()?;
+        let (meta, state) = told.await.ok()?;
+        Some(Held { meta, state, release })
+    }
+}
+
+/// A group that stands still, and a copy of it.
+pub struct Held {
+    meta: SnapshotMeta,
+    state: State,
+    release: std::sync::mpsc::Sender<()>,
+}
+
+impl Held {
+    /// It goes on. None where it did already: it was held for too long.
+    pub fn release(self) -> Option<(SnapshotMeta, State)> {
+        self.release.send(()).ok()?;
+        Some((self.meta, self.state))
+    }
 }
 
 pub struct Machine {
@@ -72,6 +105,7 @@ type Item = (RaftEntry, Option<ApplyResponder<Types>>);
 enum Job {
     Apply(Vec<Item>, oneshot::Sender<Result<(), String>>),
     Install(SnapshotMeta, SnapshotImage, oneshot::Sender<Result<(), String>>),
+    Hold(oneshot::Sender<(SnapshotMeta, State)>, std::sync::mpsc::Receiver<()>),
 }
 
 impl Machine {
@@ -83,13 +117,14 @@ impl Machine {
         sink: Arc<dyn RecordSink>,
         failure: Failure,
     ) -> Result<(Self, Arc<View>), SnapshotError> {
+        let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
         let view = Arc::new(View {
             state: RwLock::new(State::new(group.clone())),
             position: Mutex::default(),
             applied: watch::Sender::new(0),
             log_len: AtomicU64::new(0),
+            jobs: jobs.downgrade(),
         });
-        let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
         let applier = Applier { view: view.clone(), group: group.clone(), apply, sink: sink.clone(), failure };
         let newest = folder.newest()?;
         let thread = std::thread::Builder::new().name(format!("apply {group}")).stack_size(STACK_LEN);
@@ -108,6 +143,12 @@ impl Machine {
         };
         result.map_err(|reason| folder.unusable(reason))?;
         Ok((Self { view: view.clone(), group, jobs, folder, sink }, view))
+    }
+
+    /// Applies entries that nobody waits for.
+    pub async fn replay(&self, entries: Vec<RaftEntry>) -> io::Result<()> {
+        let items = entries.into_iter().map(|entry| (entry, None)).collect();
+        self.job(|tell| Job::Apply(items, tell)).await
     }
 
     async fn job(&self, job: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Job) -> io::Result<()> {
@@ -214,6 +255,10 @@ impl Applier {
             let (result, tell) = match job {
                 Job::Apply(items, tell) => (items.into_iter().try_for_each(|item| self.apply(item)), tell),
                 Job::Install(meta, image, tell) => (self.install(&meta, &image), tell),
+                Job::Hold(tell, released) => {
+                    self.hold(tell, &released);
+                    continue;
+                }
             };
             let failed = result.is_err();
             if let Err(reason) = &result {
@@ -258,6 +303,18 @@ impl Applier {
             self.sink.take(&self.group, index, records);
         }
         Ok(())
+    }
+
+    fn hold(&self, tell: oneshot::Sender<(SnapshotMeta, State)>, released: &std::sync::mpsc::Receiver<()>) {
+        let position = self.view.position.lock().clone();
+        let meta = SnapshotMeta { last_log_id: position.last, last_membership: position.membership };
+        // The newest entries may have had no records.
+        self.sink.take(&self.group, index_of(&meta), Vec::new());
+        let state = self.view.state.read().clone();
+        if tell.send((meta, state)).is_ok() {
+            // Also ends when the other end is dropped.
+            let _ = released.recv_timeout(HOLD_TIME_MAX);
+        }
     }
 
     fn install(&self, meta: &SnapshotMeta, image: &SnapshotImage) -> Result<(), String> {

@@ -15,6 +15,7 @@ use super::{Failure, GroupRef, Leadership, RecordSink, propose, watchman};
 use crate::storage::{Log, LogError, Meta, MetaError, SnapshotError, SnapshotFolder};
 use bytes::Bytes;
 use openraft::BasicNode;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
 use spalla_broker::rpc::{BindError, RpcError, Server, Service, Tls, TlsError};
@@ -39,6 +40,8 @@ pub struct MeshConfig {
     pub node: NodeId,
     pub data: PathBuf,
     pub gateways: Vec<Gateway>,
+    /// This gateway is among those with which the mesh began; one that joined later begins nothing.
+    pub founds: bool,
     pub listen: SocketAddr,
     pub tls: Tls,
     pub tuning: Tuning,
@@ -89,7 +92,8 @@ pub enum StartError {
     OtherCertificate { found: NodeId, expected: NodeId },
     #[error(
         "node {node} has been in this mesh before (node {peer} knows of its start number {boot}), but its folder is new: \
-         what it once confirmed is lost, so it must rejoin under a node id that was never used"
+         what it once confirmed is lost, so it must rejoin under a node id that was never used: \
+         `spalla mesh remove {node}` at another gateway, then `spalla mesh join` with an invitation"
     )]
     Wiped { node: NodeId, peer: NodeId, boot: u64 },
     #[error("group `{group}`: {reason}")]
@@ -101,8 +105,8 @@ pub enum StartError {
 pub struct Mesh {
     boot: u64,
     address: SocketAddr,
-    registry: Arc<Registry>,
-    failure: Failure,
+    pub(super) registry: Arc<Registry>,
+    pub(super) failure: Failure,
     log: Arc<Log>,
     server: Mutex<Option<Server>>,
     runtime: Mutex<Option<Runtime>>,
@@ -182,19 +186,14 @@ impl Mesh {
             let call = self.registry.call(node, method, body);
             return tokio::time::timeout(timeout, call).await.unwrap_or(Err(RpcError::Timeout));
         }
-        self.registry.links.to(node)?.calls.call(method, body, timeout).await
+        let link = self.registry.links.to(node)?;
+        self.registry.links.heed(link.calls.call(method, body, timeout).await)
     }
 
     /// The digest of a group's state at `node`, and the log index at which it stands there.
     pub async fn digest(&self, node: NodeId, group: &GroupId, timeout: Duration) -> Result<Digest, RpcError> {
         let body = wire::encode(&To { group: group.clone(), node, body: () });
         wire::decode(&self.call(node, wire::DIGEST, body, timeout).await?)
-    }
-
-    /// Hands leadership of a group to another voter, if it is here.
-    pub async fn transfer(&self, group: &GroupId, to: NodeId) -> Result<(), RpcError> {
-        let group = self.registry.group(group).ok_or_else(|| RpcError::Refused(format!("group `{group}` does not run here")))?;
-        group.core.raft.trigger().transfer_leader(to.0).await.map_err(|error| RpcError::Remote(error.to_string()))
     }
 
     /// Stops taking part and closes the files. What is committed stays.
@@ -251,9 +250,10 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
     let meta = Meta::open(&config.data, config.node)?;
     let log = Arc::new(Log::open(&config.data.join("raft"))?);
     let links = Arc::new(Links::new(config.node, &config.gateways, &config.tls)?);
-    let registry = Arc::new(Registry::new(config.node, links));
+    let registry = Arc::new(Registry::new(config.node, links.clone()));
     let failure = Failure::new();
     tokio::spawn(pass_on(log.failure(), failure.clone()));
+    tokio::spawn(pass_on(links.cast_out(), failure.clone()));
     let server = Server::bind(config.listen, &config.tls, registry.clone()).await?;
     refuse_wiped(&config, &log, &registry.links).await?;
     for plan in &config.groups {
@@ -279,7 +279,7 @@ async fn refuse_wiped(config: &MeshConfig, log: &Log, links: &Links) -> Result<(
         begun.into_iter().flat_map(|plan| config.gateways.iter().map(move |gateway| (plan, gateway.node))).filter_map(|(plan, peer)| {
             let link = links.to(peer).ok()?;
             let body = wire::encode(&To { group: plan.id.clone(), node: peer, body: () });
-            Some(async move { (peer, link.calls.call(wire::BOOT, body, ASK_TIMEOUT).await) })
+            Some(async move { (peer, links.heed(link.calls.call(wire::BOOT, body, ASK_TIMEOUT).await)) })
         });
     for (peer, answer) in futures::future::join_all(asked).await {
         let boot: u64 = answer.and_then(|bytes| wire::decode(&bytes)).unwrap_or(0);
@@ -304,9 +304,16 @@ async fn begin(
     let store = LogStore::open(log.file(region_of(&plan.id)))?;
     let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
     let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
+    // Before a word of theirs can be heard: who was removed, and who is where now.
+    let roster = view.state.read().roster.clone();
+    registry.links.learn(&roster, &BTreeSet::new())?;
     let network = Network { node: config.node, group: plan.id.clone(), links: registry.links.clone() };
     let raft = Raft::new(config.node.0, settings, network, store, machine).await.map_err(|error| fail(error.to_string()))?;
 
+    // Who was a member when this gateway went down may stand in no settings file.
+    for (id, node) in raft.metrics().borrow_watched().membership_config.nodes() {
+        registry.links.ensure(NodeId(*id), &node.addr);
+    }
     let core = Arc::new(Core::new(plan.id.clone(), config.node, raft, view, registry.links.clone(), config.tuning.clone()));
     let (waiting, commands) = mpsc::channel(propose::WAITING_MAX);
     tokio::spawn(propose::run(core.clone(), commands));
@@ -317,7 +324,7 @@ async fn begin(
 
 /// All voters begin an empty group alike; where it is begun already, nothing happens.
 async fn initialise(config: &MeshConfig, plan: &GroupPlan, group: &RaftGroup) -> Result<(), StartError> {
-    if !plan.voters.contains(&config.node) {
+    if !config.founds || !plan.voters.contains(&config.node) {
         return Ok(());
     }
     match group.core.raft.initialize(nodes(config, &plan.voters)).await {
@@ -332,12 +339,12 @@ fn nodes(config: &MeshConfig, ids: &[NodeId]) -> BTreeMap<u64, BasicNode> {
 }
 
 /// The group's number in the log.
-fn region_of(group: &GroupId) -> u64 {
+pub(super) fn region_of(group: &GroupId) -> u64 {
     derived_u64(group, 0, 0, "log")
 }
 
 /// `snapshots/mesh`, `snapshots/site%3Ahq`.
-fn folder_of(data: &Path, group: &GroupId) -> PathBuf {
+pub(super) fn folder_of(data: &Path, group: &GroupId) -> PathBuf {
     let mut name = String::new();
     for byte in group.as_str().bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {

@@ -8,12 +8,15 @@
 mod core;
 mod failure;
 mod group;
+mod images;
 mod links;
 mod log_store;
 mod machine;
+mod membership;
 mod mesh;
 mod network;
 mod propose;
+pub mod recovery;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,9 @@ mod watchman;
 mod wire;
 
 pub use failure::Failure;
+pub use images::GroupImage;
 pub use links::Gateway;
+pub use membership::MemberError;
 pub use mesh::{GroupPlan, Mesh, MeshConfig, StartError};
 pub use tuning::Tuning;
 pub use wire::Digest;
@@ -105,6 +110,8 @@ pub struct Member {
     pub address: String,
     /// Known on the leader: entries that it still lacks.
     pub lag: Option<u64>,
+    /// Known on the leader: milliseconds since it answered.
+    pub heard_ms: Option<u64>,
 }
 
 /// Where records go, off the apply path.

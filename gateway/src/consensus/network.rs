@@ -35,7 +35,8 @@ pub struct Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = Target;
 
-    async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Target {
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Target {
+        self.links.ensure(NodeId(target), &node.addr);
         Target { node: self.node, target: NodeId(target), group: self.group.clone(), links: self.links.clone() }
     }
 }
@@ -56,9 +57,9 @@ impl Target {
         body: Q,
         timeout: Duration,
     ) -> Result<A, RpcError> {
-        let peer = pick(self.links.to(self.target)?);
+        let link = self.links.to(self.target)?;
         let body = wire::encode(&To { group: self.group.clone(), node: self.target, body });
-        wire::decode(&peer.call(method, body, timeout).await?)
+        wire::decode(&self.links.heed(pick(&link).call(method, body, timeout).await)?)
     }
 
     async fn raft<Q: Serialize, A: DeserializeOwned>(

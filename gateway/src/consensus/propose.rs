@@ -148,7 +148,7 @@ async fn forward(core: &Core, leader: spalla_shared::id::NodeId, commands: Vec<B
     let left = deadline.saturating_duration_since(Instant::now());
     let budget_ms = u64::try_from(left.saturating_sub(WAY_BACK).as_millis()).unwrap_or(0);
     let body = wire::encode(&To { group: core.id.clone(), node: leader, body: Propose { commands, budget_ms } });
-    let answer = link.calls.call(wire::PROPOSE, body, left).await;
+    let answer = core.links.heed(link.calls.call(wire::PROPOSE, body, left).await);
     let results: Vec<Proposed> = match answer.and_then(|bytes| wire::decode(&bytes)) {
         Ok(results) => results,
         Err(RpcError::Unreachable | RpcError::Refused(_)) => return all(|| Proposed::NotLeader),

@@ -49,8 +49,12 @@ impl Registry {
 #[async_trait]
 impl Service for Registry {
     async fn call(&self, peer: NodeId, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
+        if self.links.is_removed(peer) {
+            let why = format!("{} gateway {} says that gateway {peer} was removed from this mesh", wire::REMOVED, self.node);
+            return Err(RpcError::Refused(why));
+        }
         if peer != self.node && !self.links.knows(peer) {
-            return Err(RpcError::Refused(format!("node {peer} is not in the config")));
+            return Err(RpcError::Refused(format!("node {peer} is no member of this mesh")));
         }
         match method {
             wire::APPEND => {

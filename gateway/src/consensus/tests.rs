@@ -117,6 +117,7 @@ impl Cluster {
             node,
             data: self.root.path().join(id.to_string()),
             gateways: self.gateways.clone(),
+            founds: true,
             listen: gateway.address.parse().unwrap(),
             tls: self.certificates[&node].clone(),
             tuning: self.tuning.clone(),

@@ -21,7 +21,7 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
     let mut adding = JoinSet::new();
     loop {
         let (now, running, missing) =
-            core.with_metrics(|metrics| (leadership(&core, metrics), metrics.running_state.clone(), missing(metrics, &learners)));
+            core.with_metrics(|metrics| (leadership(&core, metrics), metrics.running_state.clone(), missing(&core, metrics, &learners)));
         match running {
             Ok(()) => {}
             Err(Fatal::Stopped) => return,
@@ -67,7 +67,10 @@ fn leadership(core: &Core, metrics: &RaftMetrics<super::types::Types>) -> Leader
     Leadership { leader: metrics.current_leader.map(NodeId), is_self, term }
 }
 
-fn missing(metrics: &RaftMetrics<super::types::Types>, learners: &BTreeMap<u64, BasicNode>) -> Option<(u64, BasicNode)> {
+fn missing(core: &Core, metrics: &RaftMetrics<super::types::Types>, learners: &BTreeMap<u64, BasicNode>) -> Option<(u64, BasicNode)> {
     let membership = metrics.membership_config.membership();
-    learners.iter().find(|(id, _)| membership.get_node(id).is_none()).map(|(id, node)| (*id, node.clone()))
+    learners
+        .iter()
+        .find(|(id, _)| membership.get_node(id).is_none() && !core.links.is_removed(NodeId(**id)))
+        .map(|(id, node)| (*id, node.clone()))
 }

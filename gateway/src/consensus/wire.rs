@@ -18,6 +18,9 @@ pub const PROPOSE: &str = "propose";
 pub const BOOT: &str = "boot";
 pub const DIGEST: &str = "digest";
 
+/// How the refusal of a gateway that was removed begins.
+pub const REMOVED: &str = "removed:";
+
 /// Wraps every body: an address that moved to another gateway must not be taken for the one it was.
 #[derive(Serialize, Deserialize)]
 pub struct To<T> {

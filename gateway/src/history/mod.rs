@@ -7,6 +7,7 @@
 //! Nothing here is ever changed by a reader. A disk that cannot be written stops the gateway; no record is dropped.
 
 mod backfill;
+mod cut;
 mod gap;
 mod reader;
 mod rows;
@@ -14,6 +15,7 @@ mod schema;
 mod verify;
 mod writer;
 
+pub use cut::Cut;
 pub use gap::Gap;
 pub use reader::Reader;
 pub use rows::{AuditFilter, AuditRow, GapPage, GapRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
@@ -99,6 +101,14 @@ impl History {
     /// Puts in traces and instances of the gap that ends with entry `to_index`; a page without `next` is its last. Blocks.
     pub fn backfill_rows(&self, group: &GroupId, to_index: u64, page: GapPage) -> Result<usize, HistoryError> {
         self.fill(|answer| Job::Rows { group: group.clone(), to_index, page, answer })
+    }
+
+    /// The file as it will stand once all that was taken up to now is in it. Asks at once; the answer comes when that is so.
+    pub fn cut(&self) -> std::sync::mpsc::Receiver<Result<Cut, String>> {
+        let (answer, answered) = sync_channel(1);
+        // After a failure nothing answers.
+        let _ = self.inner.jobs.send(Job::Cut { answer });
+        answered
     }
 
     fn fill(&self, job: impl FnOnce(SyncSender<Result<usize, String>>) -> Job) -> Result<usize, HistoryError> {

@@ -1,6 +1,7 @@
 //! The thread that writes: takes what waits, writes it in one transaction with the index that it reaches.
 //! On the first error it stops for good and says so; it never goes on with a hole.
 
+use super::cut::Cut;
 use super::rows::{AuditRow, GapPage};
 use super::schema::signed;
 use super::{OnFailure, backfill, gap};
@@ -19,11 +20,36 @@ use tokio::sync::watch;
 const BATCH_LEN_MAX: usize = 512;
 
 pub enum Job {
-    Take { group: GroupId, index: u64, records: Vec<Record> },
-    Flush { group: GroupId, index: u64, answer: SyncSender<Result<(), String>> },
-    Carried { group: GroupId, index: u64, audit: AuditChain },
-    Links { group: GroupId, links: Vec<AuditRow>, answer: SyncSender<Result<usize, String>> },
-    Rows { group: GroupId, to_index: u64, page: GapPage, answer: SyncSender<Result<usize, String>> },
+    Take {
+        group: GroupId,
+        index: u64,
+        records: Vec<Record>,
+    },
+    Flush {
+        group: GroupId,
+        index: u64,
+        answer: SyncSender<Result<(), String>>,
+    },
+    Carried {
+        group: GroupId,
+        index: u64,
+        audit: AuditChain,
+    },
+    Links {
+        group: GroupId,
+        links: Vec<AuditRow>,
+        answer: SyncSender<Result<usize, String>>,
+    },
+    Rows {
+        group: GroupId,
+        to_index: u64,
+        page: GapPage,
+        answer: SyncSender<Result<usize, String>>,
+    },
+    /// Opens the file as it stands behind everything that was taken before.
+    Cut {
+        answer: SyncSender<Result<Cut, String>>,
+    },
     Stop,
 }
 
@@ -59,6 +85,7 @@ impl Writer {
         while let Ok(first) = self.jobs.recv() {
             let mut batch = vec![first];
             while batch.len() < BATCH_LEN_MAX
+                && !matches!(batch.last(), Some(Job::Cut { .. }))
                 && let Ok(next) = self.jobs.try_recv()
             {
                 batch.push(next);
@@ -75,6 +102,7 @@ impl Writer {
 
     fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
         let (mut flushes, mut filled) = (Vec::new(), Vec::new());
+        let mut cut = None;
         let mut carried = false;
         let mut touched = BTreeSet::new();
         let transaction = self.connection.transaction().map_err(say)?;
@@ -116,6 +144,8 @@ impl Writer {
                     }
                     filled.push((answer, Ok(new)));
                 }
+                // The last of its batch.
+                Job::Cut { answer } => cut = Some(answer),
                 Job::Stop => {}
             }
         }
@@ -128,6 +158,9 @@ impl Writer {
         }
         transaction.commit().map_err(say)?;
         self.written.send_modify(|count| *count += 1);
+        if let Some(answer) = cut {
+            let _ = answer.send(Cut::open(std::path::Path::new(&self.file)));
+        }
         // Whoever asked looks into the file next.
         for (answer, taken) in filled {
             let _ = answer.send(taken);

@@ -94,8 +94,6 @@ pub struct Backfill {
     pub history: History,
     /// Weak: the mesh must be able to end while this waits.
     pub mesh: Weak<Mesh>,
-    /// All gateways of the mesh but this one.
-    pub peers: Vec<NodeId>,
 }
 
 impl Backfill {
@@ -125,11 +123,16 @@ impl Backfill {
         }
     }
 
+    /// All gateways of the mesh but this one.
+    fn peers(&self) -> Vec<NodeId> {
+        self.mesh.upgrade().map(|mesh| mesh.peers()).unwrap_or_default().iter().map(|gateway| gateway.node).collect()
+    }
+
     /// Fills gap after gap, oldest first; each page makes one smaller. Gives whether one is still open.
     async fn fill_all(&self) -> Result<bool, Trouble> {
         let mut after = (0, 0);
         while let Some(gap) = self.history.reader().gap(self.group.clone()).await? {
-            if self.peers.is_empty() {
+            if self.peers().is_empty() {
                 return Ok(true);
             }
             let before = (gap.to_index, gap.audit);
@@ -148,10 +151,10 @@ impl Backfill {
     /// One page from the first gateway that has it. Gives where the trace lines go on.
     async fn next_page(&self, gap: &Gap, after: (u64, u32)) -> Result<(u64, u32), Trouble> {
         let mut last = "there is no other gateway".to_owned();
-        for peer in &self.peers {
+        for peer in self.peers() {
             let taken = match gap.audit {
-                Some((_, to)) => self.links(*peer, to).await.map(|()| after),
-                None => self.rows(*peer, gap, after).await,
+                Some((_, to)) => self.links(peer, to).await.map(|()| after),
+                None => self.rows(peer, gap, after).await,
             };
             match taken {
                 Ok(after) => return Ok(after),

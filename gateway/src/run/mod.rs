@@ -14,6 +14,7 @@ use crate::effects::{
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
 use crate::listeners::Listeners;
+use crate::members::{self, Keeper, Members};
 use crate::telemetry::Telemetry;
 use crate::uplink;
 use anyhow::{Context, Result, bail};
@@ -52,6 +53,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
 
 async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
+    crate::backup::sweep(&config.data);
     let token: Arc<str> = std::fs::read_to_string(&config.api.token_file).context("api.token_file")?.trim().into();
     let seed = std::fs::read_to_string(&config.credentials.key_file).context("credentials.key_file")?;
     let signing_key = credential::signing_key(seed.trim()).context("credentials.key_file: not 64 hex digits")?;
@@ -71,6 +73,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         data: config.data.clone(),
         groups: vec![GroupPlan::mesh(&gateways)],
         gateways,
+        founds: !config.peers.joined,
         listen: config.peers.listen,
         tls,
         tuning: tuning(&config),
@@ -114,6 +117,15 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         config.workbooks.clone().map(Workbooks::new),
     );
     let mut rooms = JoinSet::new();
+    let members = Members {
+        config: config.clone(),
+        group: group.clone(),
+        mesh: Arc::downgrade(&mesh),
+        started: Instant::now(),
+        removing: Arc::default(),
+    };
+    mesh.register(members::PREFIX, Arc::new(members::Answer(members.clone())));
+    rooms.spawn(Keeper { members: members.clone(), group: group.clone() }.run());
     rooms.spawn(ingress.clone().keep_presence());
     rooms.spawn(ingress.clone().keep_logins(broker.clone()));
     rooms.spawn(ingress.clone().keep_denials());
@@ -126,12 +138,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
 
     // What a snapshot carried this gateway over, from the others.
     mesh.register(backfill::PREFIX, Arc::new(backfill::Answer(history.reader())));
-    let backfill = backfill::Backfill {
-        group: group.id().clone(),
-        history: history.clone(),
-        mesh: Arc::downgrade(&mesh),
-        peers: config.peers.gateways.iter().map(|gateway| gateway.node).filter(|node| *node != config.node).collect(),
-    };
+    let backfill = backfill::Backfill { group: group.id().clone(), history: history.clone(), mesh: Arc::downgrade(&mesh) };
     rooms.spawn(backfill.run());
 
     // Towards the cloud.
@@ -151,19 +158,21 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     // For people and programs.
     let devices = api::Devices { telemetry: telemetry.clone(), watch: ingress.watch(), proposals: ingress.proposals() };
     mesh.register(api::elsewhere::PREFIX, Arc::new(api::elsewhere::Answer { devices: devices.clone(), group: group.clone() }));
-    let nodes = config.peers.gateways.iter().map(|gateway| gateway.node).filter(|node| *node != config.node).collect();
     let app = api::App {
         config: config.clone(),
         group: group.clone(),
         history: history.reader(),
+        history_file: history.clone(),
+        backups: Arc::new(tokio::sync::Semaphore::new(1)),
         devices,
-        elsewhere: Arc::new(api::elsewhere::Elsewhere::new(Arc::downgrade(&mesh), nodes)),
+        elsewhere: Arc::new(api::elsewhere::Elsewhere::new(Arc::downgrade(&mesh))),
         gauges: Arc::new(gauges::Rooms {
             broker: broker.clone(),
             ingress: ingress.clone(),
             uplink: uplink.as_ref().map(|uplink| uplink.status.clone()),
         }),
         listeners,
+        members: members.clone(),
         token,
         started: Instant::now(),
     };
@@ -178,6 +187,8 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     if let Some(why) = &why {
         tracing::error!(%why, "this gateway stops; the mesh goes on without it");
     }
+    // The others need not miss a leader that goes on purpose.
+    members.step_back().await;
     // All doors at once, so that a slow client at one does not hold up the others.
     let uplink = async {
         if let Some(uplink) = uplink {

@@ -51,7 +51,7 @@ impl PeerSummaries for Peers {
         let Some(mesh) = self.mesh.upgrade() else { return Vec::new() };
         let mut asked = BTreeSet::from([self.config.site.clone()]);
         let others: Vec<NodeId> =
-            self.config.peers.gateways.iter().filter(|gateway| asked.insert(gateway.site.clone())).map(|gateway| gateway.node).collect();
+            mesh.peers().into_iter().filter(|gateway| asked.insert(gateway.site.clone())).map(|gateway| gateway.node).collect();
         let calls = others.into_iter().map(|node| {
             let mesh = mesh.clone();
             async move { mesh.call(node, GET, Bytes::new(), ANSWER_TIME_MAX).await }

@@ -4,7 +4,7 @@ use super::command::{Accepted, Command, Entry, FlowSelector, Reply};
 use super::context::Context;
 use super::interpreter::{Begin, Interpreter};
 use super::state::State;
-use super::{Applied, dedupe, denial, function, operator, rollout, schedule, semantics, timer};
+use super::{Applied, dedupe, denial, function, operator, rollout, roster, schedule, semantics, timer};
 use crate::id::Actor;
 use crate::value::Value;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
         Command::Understands { node, semantics } => semantics::understands(context, *node, *semantics),
         Command::Denials { node, denials, key } => denial::note(context, *node, denials, key),
         Command::EnableSemantics { version } => semantics::enable(context, *version),
+        Command::Member(command) => roster::act(context, command),
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// A device came or went. A "gone" of an older session than the one that is there changes nothing.
 pub fn presence(context: &mut Context, device: &DeviceId, node: NodeId, session: u64, online: bool) -> Reply {
     let now = context.now;
+    still_there(context, node)?;
     let Some(known) = context.state.devices.get_mut(device) else {
         return Err(Rejection::new("not-found", format!("there is no device `{device}`")));
     };
@@ -34,6 +35,7 @@ pub fn presence(context: &mut Context, device: &DeviceId, node: NodeId, session:
 /// A gateway says who it is. A new boot has no sessions: the devices that were at the gateway are gone until they come again.
 pub fn node_up(context: &mut Context, node: NodeId, site: &SiteId, boot: u64, version: &Arc<str>, api: Option<&Arc<str>>) -> Reply {
     let now = context.now;
+    still_there(context, node)?;
     let before = context.state.nodes.get(&node).map(|node| node.boot);
     if before.is_some_and(|before| boot < before) {
         return Err(Rejection::new("late", format!("node {node} is at boot {} already", before.unwrap_or_default())));
@@ -48,6 +50,21 @@ pub fn node_up(context: &mut Context, node: NodeId, site: &SiteId, boot: u64, ve
         forget_boot(context, node, boot);
     }
     Ok(Accepted::Nothing)
+}
+
+/// It is gone for good: its devices are away until they come elsewhere, and it holds back nothing any more.
+pub(super) fn forget_node(context: &mut Context, node: NodeId) {
+    context.state.nodes.remove(&node);
+    context.state.understood.remove(&node);
+    forget_boot(context, node, u64::MAX);
+}
+
+/// What a gateway said before it was removed may arrive behind that.
+fn still_there(context: &Context, node: NodeId) -> Result<(), Rejection> {
+    if context.state.roster.is_removed(node) {
+        return Err(Rejection::new("forbidden", format!("gateway {node} was removed from this mesh")));
+    }
+    Ok(())
 }
 
 fn forget_boot(context: &mut Context, node: NodeId, boot: u64) {

@@ -2,6 +2,7 @@
 
 use super::effect::Outcome;
 use super::problem::Problem;
+use super::roster::MemberCommand;
 use crate::event::Event;
 use crate::flow::plan::FlowKey;
 use crate::id::{Actor, DeviceId, EffectId, InstanceId, NodeId, SiteId, WorkItemId};
@@ -101,6 +102,8 @@ pub enum Command {
     EnableSemantics {
         version: u32,
     },
+    /// Gateways come and go.
+    Member(MemberCommand),
 }
 
 /// Equal things that one client was not let do.
@@ -216,6 +219,10 @@ pub enum Accepted {
     },
     Flow {
         key: FlowKey,
+    },
+    /// The gateway that came or went.
+    Member {
+        node: NodeId,
     },
 }
 

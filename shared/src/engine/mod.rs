@@ -31,6 +31,7 @@ pub mod problem;
 pub mod record;
 mod retry;
 mod rollout;
+pub mod roster;
 pub mod schedule;
 pub mod semantics;
 pub mod state;

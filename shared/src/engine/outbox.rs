@@ -78,6 +78,20 @@ pub fn push(context: &mut Context, class: OutboxClass, event: Event) -> u64 {
     context.state.outbox.push(class, event, now, &group)
 }
 
+/// The mesh begins again: what was not acknowledged is numbered anew, in a life of its own, for the cloud may have heard of
+/// later numbers from the gateways that are gone.
+pub(super) fn begin_again(context: &mut Context) {
+    let outbox = &mut context.state.outbox;
+    for (seq, item) in (1..).zip(outbox.items.iter_mut()) {
+        item.seq = seq;
+    }
+    outbox.newest_seq = u64::try_from(outbox.items.len()).unwrap_or(u64::MAX);
+    outbox.acknowledged_seq = 0;
+    outbox.held_back = None;
+    outbox.speaker = None;
+    outbox.born_at = None;
+}
+
 impl Outbox {
     fn push(&mut self, class: OutboxClass, event: Event, now: Timestamp, source: &Arc<str>) -> u64 {
         let seq = self.append(class, event);

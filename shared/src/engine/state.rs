@@ -11,6 +11,7 @@ use super::instance::Instance;
 use super::interest::Interests;
 use super::outbox::Outbox;
 use super::pool::PoolState;
+use super::roster::Roster;
 use super::schedule::Gathering;
 use super::whereabouts::Present;
 use super::work_item::WorkItem;
@@ -43,6 +44,9 @@ pub struct State {
     /// The newest semantics that each gateway's build knows; one that never said so knows the first.
     #[serde(default)]
     pub understood: BTreeMap<NodeId, u32>,
+    /// Who belongs to the mesh. Written in the group `mesh` only.
+    #[serde(default, skip_serializing_if = "Roster::is_empty")]
+    pub roster: Roster,
 
     pub flows: BTreeMap<FlowKey, Flow>,
     /// Parsed flows by key; not stored.
@@ -201,6 +205,7 @@ impl State {
             clock: Timestamp::default(),
             nodes: BTreeMap::new(),
             understood: BTreeMap::new(),
+            roster: Roster::default(),
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
             current: BTreeSet::new(),

@@ -1,4 +1,4 @@
-//! Commands that only look: status, devices, audit, mesh.
+//! Commands that only look: status, devices, audit.
 
 use super::super::client::Client;
 use super::super::output::{self, Column, cell, outln};
@@ -116,39 +116,4 @@ fn verified(data: &Value, json: bool) -> Result<ExitCode> {
         outln!("the audit chain is BROKEN at link {}: {}", data["seq"], cell(&data["why"]));
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-pub async fn mesh(client: &Client, json: bool) -> Result<ExitCode> {
-    let body = client.get("/mesh").await?;
-    output::warn_if_stale(&body);
-    if json {
-        output::json(&body);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let data = &body["data"];
-    outln!("group {}  leader {}  term {}", cell(&data["group"]), cell(&data["leader"]), data["term"]);
-    let rows: Vec<Vec<String>> = data["members"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|member| {
-            let role = if member["leader"] == true {
-                "leader"
-            } else if member["voter"] == true {
-                "voter"
-            } else {
-                "learner"
-            };
-            vec![
-                cell(&member["node"]),
-                cell(&member["site"]),
-                role.into(),
-                cell(&member["address"]),
-                cell(&member["lag"]),
-                if member["self"] == true { "this gateway".into() } else { String::new() },
-            ]
-        })
-        .collect();
-    output::table(&["GATEWAY", "SITE", "ROLE", "ADDRESS", "LAG", ""], &rows, "no members");
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! One function per command.
 
 mod apply;
+mod backup;
 mod check;
 mod device;
 mod draw;
@@ -8,30 +9,36 @@ mod flow;
 mod functions;
 mod instance;
 mod look;
+mod mesh;
 mod profile;
 mod service_client;
 mod task;
 
+pub use backup::{BackupArgs, RecoverArgs, RestoreArgs};
 pub use draw::DrawArgs;
 pub use instance::{ListArgs, ShowArgs, Target};
+pub use mesh::MeshCommand;
 pub use profile::TestArgs as ProfileTestArgs;
 
-use super::client::Client;
+use super::client::{Client, Connection};
 use super::failure::usage;
-use super::{AuditCommand, Cli, Command, FlowCommand, InitArgs, MeshCommand, ProfileCommand};
+use super::{AuditCommand, Cli, Command, FlowCommand, InitArgs, ProfileCommand};
 use crate::cli::output::outln;
 use anyhow::{Result, bail};
 use serde_json::Value;
+use spalla_shared::id::Actor;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     let Cli { connection, json, command } = cli;
     match command {
         Command::Run => {
-            let path = connection.config.unwrap_or_else(|| "spalla.toml".into());
-            return crate::run::run(&path);
+            return crate::run::run(&config_of(&connection));
         }
         Command::Init(args) => return init(args, json),
+        Command::Restore(args) => return backup::restore(&config_of(&connection), &args, actor_of(&connection), json),
+        Command::Recover(args) => return backup::recover(&config_of(&connection), &args, actor_of(&connection), json),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Flow(FlowCommand::Check { explain: Some(code), .. }) => return check::explain(&code, json),
         Command::Flow(FlowCommand::Check { files, .. }) => return check::check(&files, json),
@@ -46,6 +53,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Command::Mesh(MeshCommand::Join(args)) = command {
+        return runtime.block_on(mesh::join(&connection, args, json));
+    }
     let client = Client::new(&connection)?;
     runtime.block_on(async {
         match command {
@@ -58,10 +68,23 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Client(command) => service_client::dispatch(&client, command, json).await,
             Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
             Command::Audit(_) => look::verify(&client, json).await,
-            Command::Mesh(MeshCommand::Status) => look::mesh(&client, json).await,
-            Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) => Ok(ExitCode::SUCCESS),
+            Command::Backup(args) => backup::backup(&client, &args, json).await,
+            Command::Mesh(command) => mesh::dispatch(&client, command, json).await,
+            Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) | Command::Restore(_) | Command::Recover(_) => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
+}
+
+fn config_of(connection: &Connection) -> PathBuf {
+    connection.config.clone().unwrap_or_else(|| "spalla.toml".into())
+}
+
+/// As the API names whom it is told.
+fn actor_of(connection: &Connection) -> Actor {
+    let who = connection.actor.as_deref().unwrap_or("operator");
+    Actor::new(if who.contains(':') { who.to_owned() } else { format!("user:{who}") })
 }
 
 fn init(args: InitArgs, json: bool) -> Result<ExitCode> {

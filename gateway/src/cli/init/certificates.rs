@@ -1,8 +1,8 @@
 //! The mesh's own certificate authority and the gateways' certificates.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 use spalla_shared::id::NodeId;
 
@@ -11,7 +11,8 @@ const AUTHORITY_YEARS: i32 = 30;
 const NODE_YEARS: i32 = 10;
 
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -20,11 +21,18 @@ impl Authority {
         // It signs gateways only, no further authorities.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
+    }
+
+    /// From the files that [`Self::new`] made before, PEM.
+    pub fn read(pem: &str, key_pem: &str) -> Result<Self, rcgen::Error> {
+        Ok(Self { pem: pem.to_owned(), issuer: Issuer::from_ca_cert_pem(pem, KeyPair::from_pem(key_pem)?)? })
     }
 
     pub fn pem(&self) -> String {
-        self.issuer.pem()
+        self.pem.clone()
     }
 
     pub fn key_pem(&self) -> String {

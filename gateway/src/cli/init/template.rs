@@ -1,20 +1,21 @@
 //! The commented settings file of one gateway.
 
 use super::{InitOptions, Place};
-use crate::config::DeviceLimits;
+use crate::config::{DeviceLimits, Gateway, Timing};
 use std::fmt::Write;
 
-/// `spalla.toml` of `own`, with every gateway of the mesh in it. Paths count from the file's folder.
-pub fn config(options: &InitOptions, own: &Place, all: &[Place]) -> String {
+/// `spalla.toml` of `own`, with every gateway of the mesh in it. `joins`: the timing of the running mesh that it joins.
+/// Paths count from the file's folder.
+pub fn config(options: &InitOptions, own: &Place, all: &[Gateway], joins: Option<Timing>) -> String {
     let mut gateways = String::new();
-    for place in all {
+    for gateway in all {
         // Writing to a String cannot fail.
         let _ = write!(
             gateways,
             "\n[[peers.gateways]]\nnode = {}\nsite = {}\naddress = {}\n",
-            place.node,
-            quoted(place.site.as_str()),
-            quoted(&place.mesh_address())
+            gateway.node,
+            quoted(gateway.site.as_str()),
+            quoted(&gateway.address)
         );
     }
     let cloud = match &options.cloud_url {
@@ -88,15 +89,15 @@ key_file = "credentials.key"
 # An MQTT broker that the cloud listens to. Buildings go on without it.
 # username, password_file, ca (PEM, needed for mqtts), mqtt ("5" or "3.1.1") and encoding ("cbor" or "json") go here too.
 {cloud}
-# The other gateways, over mutual TLS. This list is the same at every gateway.
+# The other gateways, over mutual TLS. The list is for the first contact: who belongs, and where they are, stands in the log.
 [peers]
-listen = {peers}
+{joined}listen = {peers}
 ca = "tls/ca.pem"
 certificate = "tls/node.pem"
 key = "tls/node.key"
 # How far the gateways are from each other, the same at every one: "lan" (below 5 ms), "metro" (below 30 ms) or "wan" (up to 150 ms).
 # A nearer setting replaces a dead leader sooner.
-timing = "metro"
+timing = {timing}
 # A snapshot every so many log entries, and entries kept behind it for gateways that come back: disk against catching up.
 # snapshot_every = 20000
 # snapshot_keep = 5000
@@ -107,10 +108,21 @@ timing = "metro"
         mesh = quoted(&options.mesh),
         site = quoted(own.site.as_str()),
         limits = limits(),
+        joined =
+            if joins.is_some() { "# This gateway came into a running mesh and never begins one by itself.\njoined = true\n" } else { "" },
+        timing = quoted(timing_word(joins.unwrap_or_default())),
         devices = quoted(&own.open_address(own.devices_port)),
         api_port = own.api_port,
         peers = quoted(&own.open_address(own.mesh_port)),
     )
+}
+
+fn timing_word(timing: Timing) -> &'static str {
+    match timing {
+        Timing::Lan => "lan",
+        Timing::Metro => "metro",
+        Timing::Wan => "wan",
+    }
 }
 
 /// The limits that sites change most, at their defaults.

@@ -1,0 +1,113 @@
+//! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more.
+
+use super::keeper::is_alive;
+use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Members, Refusal, policy};
+use crate::consensus::{Leadership, Member};
+use serde::{Deserialize, Serialize};
+use spalla_shared::engine::Command;
+use spalla_shared::engine::roster::MemberCommand;
+use spalla_shared::id::{Actor, NodeId};
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    pub node: NodeId,
+    /// Also where too few of those who are left are there.
+    pub force: bool,
+    pub by: Actor,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub node: NodeId,
+    pub voters: Vec<NodeId>,
+    /// It has left all groups; else that is still under way.
+    pub done: bool,
+    /// What the operator should know of the mesh as it is now.
+    pub warning: Option<String>,
+}
+
+impl Members {
+    /// Asks the leader, wherever it is; a leader that is to go hands over first.
+    pub async fn remove(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {
+        let _under_way = self.removing.read().await;
+        let deadline = Instant::now() + CHANGE_TIME_MAX;
+        loop {
+            let answer = match self.leadership() {
+                Leadership { is_self: true, .. } => self.remove_here(request).await,
+                Leadership { leader: Some(leader), .. } if leader != self.node() => self.ask_remove(leader, request).await,
+                _ => Err(Refusal::not_leader()),
+            };
+            match answer {
+                Err(refusal) if refusal.is_not_leader() && Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(refusal) if refusal.is_not_leader() => {
+                    let how = "no gateway leads; when the others are gone for good, `spalla recover` begins again from one that is left";
+                    return Err(Refusal::new("no-quorum", how));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    pub(super) async fn remove_here(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {
+        let node = request.node;
+        let roster = self.group.state().read().roster.clone();
+        let members = self.group.members();
+        if roster.members.contains_key(&node) {
+            let now: BTreeSet<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
+            let mut left = roster.clone();
+            left.members.remove(&node);
+            let voters = policy::next(&left, &now, |candidate| {
+                members.iter().any(|member| member.node == candidate && super::keeper::is_level(member))
+            });
+            self.check_quorum(node, &voters, &members, request.force)?;
+            if node == self.node() {
+                self.transfer_here(None).await?;
+                return Err(Refusal::not_leader());
+            }
+        }
+        let command = Command::Member(MemberCommand::Remove { node, by: request.by.clone() });
+        self.group.propose(command).await?.reply?;
+        let deadline = Instant::now() + CHANGE_TIME_MAX / 2;
+        loop {
+            let members = self.group.members();
+            let done = !members.iter().any(|member| member.node == node);
+            if done || Instant::now() > deadline || !self.leadership().is_self {
+                let voters: Vec<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
+                let warning = voters.len().is_multiple_of(2).then(|| {
+                    format!("{} voters are left: one more gateway elsewhere, a witness, lets the mesh lose one more", voters.len())
+                });
+                return Ok(Removed { node, voters, done, warning });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Those who vote afterwards must be able to decide.
+    fn check_quorum(&self, node: NodeId, voters: &BTreeSet<NodeId>, members: &[Member], force: bool) -> Result<(), Refusal> {
+        let voters: Vec<NodeId> = voters.iter().copied().filter(|voter| *voter != node).collect();
+        if voters.is_empty() {
+            let why = format!("{} is the only one that votes: join another gateway first", self.name_of(node));
+            return Err(Refusal::new("conflict", why));
+        }
+        let there = |voter: &NodeId| *voter == self.node() || members.iter().any(|member| member.node == *voter && is_alive(member));
+        let (alive, silent): (Vec<NodeId>, Vec<NodeId>) = voters.iter().partition(|voter| there(voter));
+        if force || alive.len() * 2 > voters.len() {
+            return Ok(());
+        }
+        let names: Vec<String> = silent.iter().map(|silent| self.name_of(*silent)).collect();
+        let why = format!(
+            "without {} only {} of {} voters would be there ({} silent), and they could decide nothing; \
+             bring it back or remove it first. With --force it is done all the same",
+            self.name_of(node),
+            alive.len(),
+            voters.len(),
+            match names.as_slice() {
+                [one] => format!("{one} is"),
+                many => format!("{} are", many.join(", ")),
+            }
+        );
+        Err(Refusal::new("conflict", why))
+    }
+}

@@ -1,0 +1,134 @@
+//! The worst days: a mesh begun again from a backup, and from the one gateway that is left.
+
+use crate::members::{write, write_flow};
+use crate::{PROGRAM, SITES};
+use serde_json::{Value, json};
+use spalla_tests::mesh::parsed;
+use spalla_tests::{Api, Mesh, until};
+use std::path::Path;
+
+const WAITING_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: wait, version: '1.0.0' }
+do:
+  - rest: { listen: { to: { one: { with: { type: it.leave } } } } }
+---
+document: { dsl: '1.0.3', namespace: it, name: leave, version: '1.0.0' }
+do:
+  - leave: { emit: { event: { with: { source: /it, type: it.leave } } } }
+"#;
+
+#[tokio::test]
+async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
+    let mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    assert_eq!(mesh.nodes[0].api.apply(WAITING_FLOW).await.status, 200);
+    let waiting = mesh.nodes[0].api.post("/instances", &json!({ "flow": "it/wait", "input": {}, "key": "w" })).await;
+    let waiting = waiting.data()["instance"].as_str().expect("an instance").to_owned();
+    let mut before = Vec::new();
+    for number in 0..20 {
+        before.push(write(&mesh.nodes[number % 3], &format!("before-{number}")).await);
+    }
+    mesh.agreed().await;
+    let follower = (mesh.leader().await + 1) % 3;
+    let file = mesh.folder.path().join("mesh.backup");
+    let path = file.display().to_string();
+    let taken = parsed(&mesh.nodes[follower].cli(&["backup", "--out", &path, "--json"]));
+    assert!(taken["audit_links"].as_u64() > Some(20), "{taken}");
+    let again = mesh.nodes[follower].cli(&["backup", "--out", &path]);
+    assert_eq!(again.status.code(), Some(2), "nothing is overwritten: {again:?}");
+    let after = write(&mesh.nodes[0], "after the backup").await;
+
+    // All three burn. A new mesh of one gateway begins from the file; a damaged file begins nothing.
+    let mut new = Mesh::init(PROGRAM, &SITES[..1]);
+    let (copy, copy_path) = copied(&new, &taken);
+    drop(mesh);
+    let mut bytes = std::fs::read(&copy).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let damaged = new.folder.path().join("damaged");
+    std::fs::write(&damaged, bytes).expect("written");
+    let refused = new.nodes[0].cli(&["restore", &damaged.display().to_string(), "--reason", "fire"]);
+    assert!(!refused.status.success() && !new.nodes[0].data.exists(), "{refused:?}");
+    parsed(&new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire", "--json"]));
+    let twice = new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire"]);
+    assert!(String::from_utf8_lossy(&twice.stderr).contains("not empty"), "{twice:?}");
+    new.start_all();
+    new.ready().await;
+    new.agreed().await;
+    let ids = all(&new.nodes[0].api).await;
+    assert!(before.iter().all(|id| ids.contains(id)) && !ids.contains(&after), "{ids:?}");
+    let second = new.join(0, "plant", &[]);
+    assert!(new.nodes[second].number > 3, "ids of the old mesh never come back");
+    new.nodes[second].start();
+    new.nodes[second].ready().await;
+    new.agreed().await;
+    // What was in flight goes on, and the trail tells of the fire.
+    let leave = json!({ "flow": "it/leave", "input": {}, "key": "leave" });
+    assert_eq!(new.nodes[second].api.post("/instances", &leave).await.status, 200);
+    until("the instance ends", async || {
+        (new.nodes[0].api.try_get(&format!("/instances/{waiting}")).await?.data()["status"] == "completed").then_some(())
+    })
+    .await;
+    let trail = new.nodes[second].api.get("/audit?limit=100").await.text;
+    assert!(trail.contains("mesh.recovered") && trail.contains("fire"), "{trail}");
+}
+
+/// The file, which outlives the mesh that it was taken of.
+fn copied(new: &Mesh, taken: &Value) -> (std::path::PathBuf, String) {
+    let copy = new.folder.path().join("copy.backup");
+    std::fs::copy(Path::new(taken["file"].as_str().expect("a path")), &copy).expect("copied");
+    let path = copy.display().to_string();
+    (copy, path)
+}
+
+#[tokio::test]
+async fn one_gateway_is_left_and_the_lost_ones_cannot_come_back() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    let mut confirmed = Vec::new();
+    for number in 0..10 {
+        confirmed.push(write(&mesh.nodes[number % 3], &format!("before-{number}")).await);
+    }
+    mesh.agreed().await;
+    mesh.kill_all();
+    // Without the mesh's name nothing happens but a look.
+    let asked = mesh.nodes[2].cli(&["recover"]);
+    let told = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert_eq!(asked.status.code(), Some(2), "{told}");
+    assert!(told.contains("--confirm campus") && told.contains("removes them all"), "{told}");
+    let wrong = mesh.nodes[2].cli(&["recover", "--confirm", "other", "--reason", "fire"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let begun = parsed(&mesh.nodes[2].cli(&["recover", "--confirm", "campus", "--reason", "both others burnt", "--json"]));
+    assert_eq!(begun["node"], 3, "{begun}");
+
+    mesh.nodes[2].start();
+    mesh.nodes[2].ready().await;
+    confirmed.push(write(&mesh.nodes[2], "alone").await);
+    let ids = all(&mesh.nodes[2].api).await;
+    assert!(confirmed.iter().all(|id| ids.contains(id)), "{ids:?}");
+    assert_eq!(mesh.nodes[2].api.get("/audit/verify").await.data()["result"], "verified");
+    let look = crate::members::look(&mesh.nodes[2]).await;
+    assert_eq!((&look["epoch"], &look["groups"][0]["voters"]), (&json!(1), &json!([3])), "{look}");
+
+    // The two that were thought to be lost have a quorum of their own, and are told as soon as they say a word.
+    mesh.nodes[0].start();
+    mesh.nodes[1].start();
+    for place in [0, 1] {
+        assert!(!mesh.nodes[place].ended().await.success());
+        assert!(mesh.nodes[place].log().contains("was removed from this mesh"), "{}", mesh.nodes[place].log());
+    }
+    let alone = mesh.nodes.remove(2);
+    mesh.nodes.clear();
+    mesh.nodes.push(alone);
+    let second = mesh.join(0, "hq", &[]);
+    assert_eq!(mesh.nodes[second].number, 4);
+    mesh.nodes[second].start();
+    mesh.nodes[second].ready().await;
+    write(&mesh.nodes[second], "two again").await;
+    mesh.agreed().await;
+}
+
+async fn all(api: &Api) -> Vec<Value> {
+    let listed = api.get("/instances?status=all&limit=1000").await;
+    listed.data().as_array().expect("a list").iter().map(|row| row["id"].clone()).collect()
+}

@@ -1,0 +1,243 @@
+//! Gateways come and go while the mesh works: join, remove, replace, hand over. Nothing that was confirmed is lost, and who left
+//! never comes back under its old id.
+
+use crate::{NOTE_FLOW, PROGRAM, SITES};
+use serde_json::{Value, json};
+use spalla_broker::client::Version;
+use spalla_tests::mesh::{config_folder, parsed};
+use spalla_tests::{Device, Mesh, Node, until};
+
+#[tokio::test]
+async fn a_gateway_joins_a_running_mesh_and_votes_when_it_is_level() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES[..2]).await;
+    assert_eq!(mesh.nodes[0].api.apply(NOTE_FLOW).await.status, 200);
+    for number in 0..20 {
+        write(&mesh.nodes[0], &format!("before-{number}")).await;
+    }
+    // A witness in a third place makes two buildings safe.
+    let witness = mesh.join(1, "elsewhere", &["--site", "elsewhere"]);
+    assert_eq!(mesh.nodes[witness].number, 3, "the next id");
+    mesh.nodes[witness].start();
+    mesh.nodes[witness].ready().await;
+    voters(&mesh.nodes[0], &[1, 2, 3]).await;
+    mesh.agreed().await;
+
+    // One building dies, and the other goes on with the witness.
+    let leader = mesh.leader().await;
+    let lost = if leader == witness { 0 } else { leader };
+    mesh.nodes[lost].kill();
+    let left = 1 - lost;
+    write(&mesh.nodes[left], "one building is gone").await;
+    mesh.nodes[lost].start();
+    mesh.ready().await;
+
+    // A second gateway of a site learns; all of them start again with the settings that they have, and find each other.
+    let second = mesh.join(0, "hq", &[]);
+    mesh.nodes[second].start();
+    mesh.nodes[second].ready().await;
+    mesh.agreed().await;
+    mesh.kill_all();
+    mesh.start_all();
+    mesh.ready().await;
+    write(&mesh.nodes[second], "after all went down").await;
+    mesh.agreed().await;
+    voters(&mesh.nodes[second], &[1, 2, 3]).await;
+    let looks = look(&mesh.nodes[witness]).await;
+    let members = looks["members"].as_array().expect("members");
+    assert_eq!(members.len(), 4);
+    assert!(members.iter().all(|member| !member["vitals"].is_null()), "all answer: {looks}");
+
+    let said = String::from_utf8(mesh.nodes[second].cli(&["mesh", "status"]).stdout).expect("text");
+    for word in ["plant", "elsewhere", "leads", "heard", "semantics", "GB"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn an_invitation_is_used_once_and_never_with_a_foreign_authority() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES[..1]).await;
+    let node = &mesh.nodes[0];
+    let token = parsed(&node.cli(&["mesh", "invite", "--site", "plant", "--json"]))["token"].as_str().expect("a token").to_owned();
+    let authority = std::fs::read_to_string(mesh.authority().join("ca.pem")).expect("an authority");
+    let join = async |site: &str, token: &str, ca: &str, port: u16| {
+        let body = json!({ "token": token, "site": site, "address": format!("127.0.0.1:{port}"), "ca": ca });
+        let answer = node.api.send(node.api.anonymous("POST", "/api/v1/mesh/join").json(&body)).await.expect("an answer");
+        (answer.status, answer.code().to_owned())
+    };
+    assert_eq!(join("plant", &"0".repeat(64), &authority, 1).await, (403, "forbidden".into()));
+    assert_eq!(join("depot", &token, &authority, 1).await, (403, "forbidden".into()), "another site");
+    assert_eq!(join("plant", &token, "-----BEGIN", 1).await, (409, "conflict".into()));
+    assert_eq!(join("plant", &token, &authority, 1).await.0, 200);
+    assert_eq!(join("plant", &token, &authority, 2).await, (403, "forbidden".into()), "twice");
+    // Who invited and what came of it stands in the audit trail, without the token.
+    let trail = node.api.get("/audit?limit=20").await.text;
+    assert!(trail.contains("mesh.invited") && trail.contains("mesh.joined") && !trail.contains(&token), "{trail}");
+    // A gateway that never starts holds nothing up, and can be removed.
+    write_flow(&mesh).await;
+    assert_eq!(node.api.request("DELETE", "/api/v1/mesh/members/2").send().await.expect("an answer").status(), 200);
+    mesh.nodes[0].stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_gateway_is_replaced_and_never_comes_back() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    let profile = std::fs::read_to_string(config_folder().join("profiles/qr-reader.yaml")).expect("a profile");
+    assert_eq!(mesh.nodes[0].api.apply(&profile).await.status, 200);
+    let login = mesh.add_device(2, "reader-9", "qr-reader").await;
+    let reader = Device::connect(&login, Version::V5).await;
+    online(&mesh.nodes[0], "depot/reader-9", true).await;
+    mesh.nodes[2].kill();
+    drop(reader);
+    write(&mesh.nodes[0], "while it is dead").await;
+
+    let removed = parsed(&mesh.nodes[1].cli(&["mesh", "remove", "3", "--json"]));
+    assert_eq!(removed["done"], true, "{removed}");
+    assert!(removed["warning"].as_str().is_some_and(|warning| warning.contains("witness")), "{removed}");
+    voters(&mesh.nodes[0], &[1, 2]).await;
+    // Nobody else could say that its devices are away.
+    online(&mesh.nodes[0], "depot/reader-9", false).await;
+    let status = mesh.nodes[0].api.get("/status").await;
+    let nodes: Vec<&Value> = status.data()["nodes"].as_array().expect("nodes").iter().map(|node| &node["node"]).collect();
+    assert!(!nodes.contains(&&json!(3)), "it holds nothing back any more: {nodes:?}");
+
+    let replacement = mesh.join(1, "depot", &[]);
+    assert_eq!(mesh.nodes[replacement].number, 4);
+    mesh.nodes[replacement].start();
+    mesh.nodes[replacement].ready().await;
+    voters(&mesh.nodes[0], &[1, 2, 4]).await;
+
+    // The dead one rises, with all its old state, and is told.
+    mesh.nodes[2].start();
+    assert!(!mesh.nodes[2].ended().await.success());
+    assert!(mesh.nodes[2].log().contains("was removed from this mesh"), "{}", mesh.nodes[2].log());
+    let dead = mesh.nodes.remove(2);
+    drop(dead);
+    write(&mesh.nodes[2], "after it rose").await;
+    mesh.agreed().await;
+}
+
+#[tokio::test]
+async fn the_leader_itself_can_be_removed_and_what_would_lose_the_quorum_cannot() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    let leader = mesh.leader().await;
+    let number = mesh.nodes[leader].number.to_string();
+    // Asked at the leader, in the middle of work.
+    let removed = parsed(&mesh.nodes[leader].cli(&["mesh", "remove", &number, "--json"]));
+    assert_eq!(removed["done"], true, "{removed}");
+    let status = mesh.nodes[leader].ended().await;
+    assert!(!status.success() && mesh.nodes[leader].log().contains("was removed"), "it stops by itself: {}", mesh.nodes[leader].log());
+    mesh.nodes.remove(leader);
+    write(&mesh.nodes[0], "without the old leader").await;
+    mesh.agreed().await;
+
+    // Two are left. With one of them silent, the other cannot be taken away.
+    let leader = mesh.leader().await;
+    let (silent, other) = (1 - leader, leader);
+    let (silent_number, other_number) = (mesh.nodes[silent].number.to_string(), mesh.nodes[other].number.to_string());
+    let third = mesh.join(other, "fourth", &[]);
+    mesh.nodes[third].start();
+    mesh.nodes[third].ready().await;
+    until("three vote", async || (look(&mesh.nodes[other]).await["groups"][0]["voters"].as_array()?.len() == 3).then_some(())).await;
+    mesh.nodes[silent].hold();
+    until("the leader misses the one that is held", async || {
+        let looks = look(&mesh.nodes[other]).await;
+        let held = looks["members"].as_array()?.iter().find(|member| member["node"] == mesh.nodes[silent].number)?.clone();
+        held["words"].as_str().is_some_and(|words| words.contains("silent for")).then_some(())
+    })
+    .await;
+    let refused = mesh.nodes[other].cli(&["mesh", "remove", &mesh.nodes[third].number.to_string()]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("only 1 of 2 voters") && why.contains("--force"), "{why}");
+    mesh.nodes[silent].go_on();
+    // The silent one itself may go at any time; and the last one never.
+    parsed(&mesh.nodes[other].cli(&["mesh", "remove", &silent_number, "--json"]));
+    mesh.nodes[silent].ended().await;
+    let again = mesh.nodes[other].cli(&["mesh", "remove", "77"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("no member"), "{again:?}");
+    assert_ne!(other_number, silent_number);
+}
+
+#[tokio::test]
+async fn a_wiped_gateway_is_refused_and_joins_under_a_new_id() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    mesh.agreed().await;
+    let wiped = (mesh.leader().await + 1) % 3;
+    let (site, number) = (mesh.nodes[wiped].site.clone(), mesh.nodes[wiped].number.to_string());
+    mesh.nodes[wiped].kill();
+    std::fs::remove_dir_all(&mesh.nodes[wiped].data).expect("wiped");
+    mesh.nodes[wiped].start();
+    assert!(!mesh.nodes[wiped].ended().await.success());
+    let log = mesh.nodes[wiped].log();
+    assert!(log.contains("its folder is new") && log.contains("mesh remove") && log.contains("mesh join"), "{log}");
+
+    mesh.nodes.remove(wiped);
+    parsed(&mesh.nodes[0].cli(&["mesh", "remove", &number, "--json"]));
+    let again = mesh.join(0, &site, &[]);
+    assert_eq!(mesh.nodes[again].number, 4);
+    mesh.nodes[again].start();
+    mesh.nodes[again].ready().await;
+    mesh.agreed().await;
+    until("three vote", async || (look(&mesh.nodes[0]).await["groups"][0]["voters"].as_array()?.len() == 3).then_some(())).await;
+}
+
+#[tokio::test]
+async fn leadership_goes_where_it_is_told_and_nobody_waits() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    write_flow(&mesh).await;
+    let leader = mesh.leader().await;
+    let to = (leader + 1) % 3;
+    let number = mesh.nodes[to].number.to_string();
+    // Asked at the third one.
+    let done = parsed(&mesh.nodes[(leader + 2) % 3].cli(&["mesh", "transfer", &number, "--json"]));
+    assert_eq!(done["to"], json!(mesh.nodes[to].number), "{done}");
+    println!("handed over in {} ms", done["took_ms"]);
+    assert_eq!(mesh.leader().await, to);
+    write(&mesh.nodes[leader], "under the new leader").await;
+    let refused = mesh.nodes[to].cli(&["mesh", "transfer", &number]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("leads already"), "{refused:?}");
+
+    // A leader that is asked to stop hands over first.
+    assert!(mesh.nodes[to].stop().await.success());
+    assert!(mesh.nodes[to].log().contains("leadership handed over"), "{}", mesh.nodes[to].log());
+    write(&mesh.nodes[leader], "while it is down").await;
+    mesh.nodes[to].start();
+    mesh.ready().await;
+    mesh.agreed().await;
+}
+
+pub async fn write_flow(mesh: &Mesh) {
+    assert_eq!(mesh.nodes[0].api.apply(NOTE_FLOW).await.status, 200);
+    write(&mesh.nodes[0], "first").await;
+}
+
+/// Starts the small flow, over the time in which there may be no leader. The key makes repeating safe.
+pub async fn write(node: &Node, about: &str) -> Value {
+    let body = json!({ "flow": "it/note", "input": { "about": about }, "key": about });
+    let answer = until(&format!("a write is taken: {about}"), async || {
+        let answer = node.api.post("/instances", &body).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    answer.data()["instance"].clone()
+}
+
+pub async fn look(node: &Node) -> Value {
+    node.api.get("/mesh/status").await.data().clone()
+}
+
+async fn online(node: &Node, id: &str, wanted: bool) {
+    until(&format!("{id} is {}", if wanted { "connected" } else { "away" }), async || {
+        let listed = node.api.get("/devices").await;
+        let device = listed.data().as_array()?.iter().find(|device| device["id"] == id)?.clone();
+        (device["online"] == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Waits until exactly these vote.
+pub async fn voters(node: &Node, numbers: &[u64]) {
+    until(&format!("{numbers:?} vote"), async || (look(node).await["groups"][0]["voters"] == json!(numbers)).then_some(())).await;
+}
