@@ -60,8 +60,9 @@ async fn an_invitation_is_used_once_and_never_with_a_foreign_authority() {
     let token = parsed(&node.cli(&["mesh", "invite", "--site", "plant", "--json"]))["token"].as_str().expect("a token").to_owned();
     let authority = std::fs::read_to_string(mesh.authority().join("ca.pem")).expect("an authority");
     let join = async |site: &str, token: &str, ca: &str, port: u16| {
-        let body = json!({ "token": token, "site": site, "address": format!("127.0.0.1:{port}"), "ca": ca });
-        let answer = node.api.send(node.api.anonymous("POST", "/api/v1/mesh/join").json(&body)).await.expect("an answer");
+        let body = json!({ "site": site, "address": format!("127.0.0.1:{port}"), "ca": ca });
+        let answer =
+            node.api.send(node.api.anonymous("POST", "/api/v1/mesh/join").bearer_auth(token).json(&body)).await.expect("an answer");
         (answer.status, answer.code().to_owned())
     };
     assert_eq!(join("plant", &"0".repeat(64), &authority, 1).await, (403, "forbidden".into()));

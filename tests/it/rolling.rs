@@ -74,8 +74,8 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
         }
         (confirmed, longest)
     });
-    for place in 0..SITES.len() {
-        let id = format!("{}/gate", SITES[place]);
+    for (place, site) in SITES.iter().enumerate() {
+        let id = format!("{site}/gate");
         assert!(mesh.nodes[place].stop().await.success());
         mesh.nodes[place].start();
         mesh.nodes[place].ready().await;

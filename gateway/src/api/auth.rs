@@ -2,22 +2,25 @@
 
 use super::{ApiError, App};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 pub async fn require_token(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let shown =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.strip_prefix("Bearer "));
-    match shown {
-        Some(token) if equal(token.trim(), &app.token) => Ok(next.run(request).await),
+    match bearer(request.headers()) {
+        Some(token) if equal(token, &app.token) => Ok(next.run(request).await),
         Some(_) => Err(denied("the bearer token is not this gateway's; it is in the file that `api.token_file` names")),
         None => Err(denied("send `Authorization: Bearer TOKEN`; the token is in the file that `api.token_file` names")),
     }
 }
 
-fn denied(message: &str) -> ApiError {
+/// What stands behind `Authorization: Bearer`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+pub fn denied(message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 

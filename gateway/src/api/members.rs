@@ -1,8 +1,10 @@
 //! Gateways that come and go: how they are, invitations, joining, removing, leadership.
 
+use super::auth::{bearer, denied};
 use super::{ApiError, App, actor, fresh};
 use crate::members::{JoinRequest, RemoveRequest};
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
@@ -45,11 +47,17 @@ pub async fn invite(State(app): State<App>, headers: HeaderMap, Json(new): Json<
     Ok(fresh(&app, json!({ "token": invited.token, "until": invited.until.to_rfc3339() })))
 }
 
-/// Uses an invitation up: gives the new gateway's id and what its folder needs. No bearer token: the invitation is the right.
+/// Uses an invitation up: gives the new gateway's id and what its folder needs. The bearer token is the invitation.
 #[utoipa::path(post, path = "/api/v1/mesh/join", request_body = JoinRequest,
     responses((status = 200, description = "Id, names, gateways, shared secrets", body = serde_json::Value), (status = 403, description = "No such invitation")))]
-pub async fn join(State(app): State<App>, Json(request): Json<JoinRequest>) -> Result<Json<Value>, ApiError> {
-    let joined = app.members.join(&request).await?;
+pub async fn join(
+    State(app): State<App>,
+    headers: HeaderMap,
+    request: Result<Json<JoinRequest>, JsonRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let token = bearer(&headers).ok_or_else(|| denied("send `Authorization: Bearer INVITATION`; `spalla mesh invite` makes one"))?;
+    let Json(request) = request.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
+    let joined = app.members.join(token, &request).await?;
     Ok(fresh(&app, json!(joined)))
 }
 

@@ -130,7 +130,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .nest("/api/v1", guarded)
         .route("/api/v1/openapi.json", get(openapi::document))
-        // The invitation is the right to call it.
+        // The invitation is the bearer token here.
         .route("/api/v1/mesh/join", post(members::join))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

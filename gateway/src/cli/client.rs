@@ -45,15 +45,15 @@ pub struct Client {
 
 impl Client {
     pub fn new(connection: &Connection) -> Result<Self> {
-        Self::with(connection, true)
+        Self::with(connection, None)
     }
 
-    /// For the one call that needs none.
-    pub fn without_token(connection: &Connection) -> Result<Self> {
-        Self::with(connection, false)
+    /// With a token that stands in no file.
+    pub fn with_token(connection: &Connection, token: &str) -> Result<Self> {
+        Self::with(connection, Some(token))
     }
 
-    fn with(connection: &Connection, needs_token: bool) -> Result<Self> {
+    fn with(connection: &Connection, token: Option<&str>) -> Result<Self> {
         let config_path = connection.config.clone().unwrap_or_else(|| "spalla.toml".into());
         let config = if connection.config.is_some() || (connection.api.is_none() && config_path.exists()) {
             Some(crate::config::Config::load(&config_path)?)
@@ -74,14 +74,14 @@ impl Client {
             bail!(usage(format!("--api {base}: write the address of a gateway's API, e.g. http://127.0.0.1:8080")));
         }
         let token_file = match (&connection.token_file, &config) {
-            _ if !needs_token => None,
+            _ if token.is_some() => None,
             (Some(file), _) => Some(file.clone()),
             (None, Some(config)) => Some(config.api.token_file.clone()),
             (None, None) => bail!(usage("--token-file FILE is missing: the file that `spalla init` wrote and `api.token_file` names")),
         };
         let token = match token_file {
             Some(file) => std::fs::read_to_string(&file).with_context(|| format!("token file {}", file.display()))?.trim().to_owned(),
-            None => String::new(),
+            None => token.unwrap_or_default().to_owned(),
         };
         let mut http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
         if let Some(ca) = &connection.api_ca {

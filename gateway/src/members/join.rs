@@ -29,7 +29,6 @@ pub struct Invited {
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
-    pub token: String,
     pub site: String,
     /// host:port of the new gateway's mesh listener, as the others dial it.
     pub address: String,
@@ -70,12 +69,12 @@ impl Members {
     }
 
     /// Gives the next id. The token is the right to ask.
-    pub async fn join(&self, request: &JoinRequest) -> Result<Joined, Refusal> {
-        if request.token.len() > TOKEN_LEN_MAX {
+    pub async fn join(&self, token: &str, request: &JoinRequest) -> Result<Joined, Refusal> {
+        if token.len() > TOKEN_LEN_MAX {
             return Err(Refusal::new("forbidden", "no such invitation"));
         }
         // Who shows none must not fill the log. A follower hears of a new one a moment later.
-        let token = hashed(&request.token);
+        let token = hashed(token);
         let mut applied = self.group.applied();
         let there = applied.wait_for(|_| self.group.state().read().roster.invitations.contains_key(&token));
         if !tokio::time::timeout(HEAR_TIME_MAX, there).await.is_ok_and(|there| there.is_ok()) {

@@ -167,7 +167,7 @@ mod tests {
     fn a_newcomer_is_admitted_and_votes_when_it_is_level() {
         let roster = roster(&[1, 2]);
         let voter = member(1, true, Some(0));
-        assert_eq!(step(NodeId(1), &roster, &[voter.clone()]), Some(Step::Admit(NodeId(2), "h2:1".into())));
+        assert_eq!(step(NodeId(1), &roster, std::slice::from_ref(&voter)), Some(Step::Admit(NodeId(2), "h2:1".into())));
         assert_eq!(step(NodeId(1), &roster, &[voter.clone(), member(2, false, None)]), None);
         assert_eq!(step(NodeId(1), &roster, &[voter.clone(), member(2, false, Some(LEVEL_LAG_MAX + 1))]), None);
         let both = BTreeSet::from([NodeId(1), NodeId(2)]);

@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn one_gateway_of_each_site_votes_for_up_to_five_sites() {
         use Duty::{Auto, Learner, Voter};
-        let table: [(&str, &[(u64, &str, Duty)], &[u64], &[u64]); 7] = [
+        type Case<'a> = (&'a str, &'a [(u64, &'a str, Duty)], &'a [u64], &'a [u64]);
+        let table: [Case; 7] = [
             ("three sites", &[(1, "a", Auto), (2, "b", Auto), (3, "c", Auto)], &[], &[1, 2, 3]),
             ("a second gateway of a site learns", &[(1, "a", Auto), (2, "a", Auto), (3, "b", Auto)], &[1], &[1, 3]),
             ("who votes keeps the vote", &[(1, "a", Auto), (2, "a", Auto)], &[2], &[2]),

@@ -193,8 +193,8 @@ pub async fn join(connection: &Connection, args: JoinArgs, json: bool) -> Result
     };
     let address = options.address()?;
     let signer = Signer::read(&args.ca).context("--ca")?;
-    let client = Client::without_token(connection)?;
-    let request = json!({ "token": token.trim(), "site": options.site.name, "address": address, "ca": signer.pem });
+    let client = Client::with_token(connection, token.trim())?;
+    let request = json!({ "site": options.site.name, "address": address, "ca": signer.pem });
     let body = client.post("/mesh/join", &request).await?;
     let joined: Joined = serde_json::from_value(body["data"].clone()).context("the gateway's answer")?;
     let report = options.write(&signer, &joined)?;
