@@ -121,7 +121,7 @@ impl Hooks for Ingress {
 
     async fn connected(&self, who: &Principal, session: u64) {
         let current = self.known_login(login_name(&who.name)).map(|known| known.token(false));
-        self.logins.connected(&who.client_id, &who.name, current);
+        self.logins.connected(&who.client_id, &who.name, session, current);
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
             self.telemetry.connected(&device, session, wall_now());
@@ -130,11 +130,11 @@ impl Hooks for Ingress {
     }
 
     async fn disconnected(&self, who: &Principal, session: u64) {
+        self.logins.gone(&who.name, session);
         if let Some(device) = Self::device_of(who) {
             let session = self.session_number(session);
             if let Some(known_by) = self.presence.went(&device, session) {
                 self.telemetry.disconnected(&device, known_by);
-                self.logins.gone(&who.name);
             }
         }
     }
