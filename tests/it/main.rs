@@ -1,6 +1,7 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
 mod api;
+mod chaos;
 mod clients;
 mod device;
 mod failover;

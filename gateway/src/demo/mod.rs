@@ -2,7 +2,7 @@
 //! and faults: by key press on a screen, or as a script with a report.
 
 mod building;
-mod cloud;
+pub mod cloud;
 mod device;
 mod gateways;
 mod ledger;
