@@ -30,6 +30,8 @@ use std::sync::Arc;
 
 /// Steps of one instance in one entry; then it yields, so that a loop without a wait cannot stall the group.
 pub const INSTANCE_STEPS_MAX: u32 = 256;
+/// Steps of a token while its instance waits for nothing: a hundred thousand tasks or so. More is a loop that nobody meant.
+pub const STEPS_WITHOUT_WAIT_MAX: u32 = 200_000;
 /// Steps of all instances in one entry: bounds how long one entry holds the log up.
 pub const ENTRY_STEPS_MAX: u32 = 8192;
 /// Events that come about inside one entry and go round in it; an `emit` past it waits for the next entry.
@@ -164,6 +166,8 @@ impl<'a, 's> Interpreter<'a, 's> {
                 self.context.state.ready.push((id.clone(), number));
                 return self.park(cursor, Wait::Ready(next));
             }
+            let waits = self.instance(id).map_or(0, |instance| instance.waits);
+            let next = if cursor.token.pace.step(waits, STEPS_WITHOUT_WAIT_MAX) { next } else { round_and_round() };
             match self.step(cursor, next) {
                 Step::Go(went, next) => {
                     cursor = went;
@@ -230,6 +234,10 @@ impl<'a, 's> Interpreter<'a, 's> {
         cursor.token.wait = wait;
         cursor.token.frames.shrink_to_fit();
         cursor.token.since = self.context.now;
+        let waits = matches!(cursor.token.wait, Wait::External(_) | Wait::Timer { .. } | Wait::Events | Wait::Incident { .. });
+        if waits && let Some(instance) = self.instance_mut(&cursor.id) {
+            instance.waits = instance.waits.wrapping_add(1);
+        }
         self.put(cursor);
     }
 
@@ -280,6 +288,12 @@ impl Cursor {
     pub fn broken(self, detail: &str) -> Step {
         self.fail(Problem::standard("runtime", 500, detail))
     }
+}
+
+/// Fails again at each step, so that no `try` inside the loop holds it up.
+fn round_and_round() -> Next {
+    let detail = format!("it goes round and round: {STEPS_WITHOUT_WAIT_MAX} steps without waiting for anything once");
+    Next::Fail { problem: Box::new(Problem::standard("runtime", 500, detail)), raised: false }
 }
 
 /// A task of the plan.
