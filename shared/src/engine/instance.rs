@@ -73,7 +73,7 @@ pub struct Token {
     pub frames: Vec<Frame>,
     pub wait: Wait,
     pub since: Timestamp,
-    /// Steps since its instance last waited for anything: bounded, or a loop without a wait would go on for ever.
+    /// Tasks since its instance last waited for anything: bounded, or a loop without a wait would go on for ever.
     #[serde(default, skip_serializing_if = "Pace::is_fresh")]
     pub pace: Pace,
 }
@@ -81,7 +81,7 @@ pub struct Token {
 /// How far a token went without its instance waiting once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    pub steps: u32,
+    pub tasks: u32,
     /// [`Instance::waits`] when the count began.
     pub waits: u32,
 }
@@ -91,13 +91,13 @@ impl Pace {
         *self == Self::default()
     }
 
-    /// One step more; false where there were `most` already.
+    /// One task more; false where there were `most` already.
     pub fn step(&mut self, waits: u32, most: u32) -> bool {
         if self.waits != waits {
-            *self = Self { steps: 0, waits };
+            *self = Self { tasks: 0, waits };
         }
-        self.steps = self.steps.saturating_add(1);
-        self.steps <= most
+        self.tasks = self.tasks.saturating_add(1);
+        self.tasks <= most
     }
 }
 

@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 /// Steps of one instance in one entry; then it yields, so that a loop without a wait cannot stall the group.
 pub const INSTANCE_STEPS_MAX: u32 = 256;
-/// Steps of a token while its instance waits for nothing: a hundred thousand tasks or so. More is a loop that nobody meant.
-pub const STEPS_WITHOUT_WAIT_MAX: u32 = 200_000;
+/// Tasks of a token while its instance waits for nothing. More is a loop that nobody meant.
+pub const TASKS_WITHOUT_WAIT_MAX: u32 = 50_000;
 /// Steps of all instances in one entry: bounds how long one entry holds the log up.
 pub const ENTRY_STEPS_MAX: u32 = 8192;
 /// Events that come about inside one entry and go round in it; an `emit` past it waits for the next entry.
@@ -167,7 +167,11 @@ impl<'a, 's> Interpreter<'a, 's> {
                 return self.park(cursor, Wait::Ready(next));
             }
             let waits = self.instance(id).map_or(0, |instance| instance.waits);
-            let next = if cursor.token.pace.step(waits, STEPS_WITHOUT_WAIT_MAX) { next } else { round_and_round() };
+            let next = match next {
+                // At a task: that is where an operator finds it, and tries again.
+                Next::Run if !cursor.token.pace.step(waits, TASKS_WITHOUT_WAIT_MAX) => round_and_round(),
+                next => next,
+            };
             match self.step(cursor, next) {
                 Step::Go(went, next) => {
                     cursor = went;
@@ -223,7 +227,11 @@ impl<'a, 's> Interpreter<'a, 's> {
     }
 
     pub fn put(&mut self, cursor: Cursor) {
+        let waits = matches!(cursor.token.wait, Wait::External(_) | Wait::Timer { .. } | Wait::Events | Wait::Incident { .. });
         if let Some(instance) = self.instance_mut(&cursor.id) {
+            if waits {
+                instance.waits = instance.waits.wrapping_add(1);
+            }
             instance.tokens.insert(cursor.number, Box::new(cursor.token));
             instance.refresh_incident();
         }
@@ -234,10 +242,6 @@ impl<'a, 's> Interpreter<'a, 's> {
         cursor.token.wait = wait;
         cursor.token.frames.shrink_to_fit();
         cursor.token.since = self.context.now;
-        let waits = matches!(cursor.token.wait, Wait::External(_) | Wait::Timer { .. } | Wait::Events | Wait::Incident { .. });
-        if waits && let Some(instance) = self.instance_mut(&cursor.id) {
-            instance.waits = instance.waits.wrapping_add(1);
-        }
         self.put(cursor);
     }
 
@@ -292,7 +296,7 @@ impl Cursor {
 
 /// Fails again at each step, so that no `try` inside the loop holds it up.
 fn round_and_round() -> Next {
-    let detail = format!("it goes round and round: {STEPS_WITHOUT_WAIT_MAX} steps without waiting for anything once");
+    let detail = format!("it goes round and round: {TASKS_WITHOUT_WAIT_MAX} tasks without waiting for anything once");
     Next::Fail { problem: Box::new(Problem::standard("runtime", 500, detail)), raised: false }
 }
 
