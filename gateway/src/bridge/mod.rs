@@ -41,8 +41,10 @@ impl Bridge {
         let mut leadership = self.site.leadership();
         // Where nothing changed, a sleeping mesh costs nothing but a look.
         let mut rest = None;
+        let mut level = None;
         loop {
             if !leadership.borrow_and_update().is_self {
+                level = None;
                 if leadership.changed().await.is_err() {
                     return;
                 }
@@ -51,7 +53,7 @@ impl Bridge {
             of_mesh.borrow_and_update();
             of_site.borrow_and_update();
             if rest.is_none_or(|until| Instant::now() >= until) {
-                rest = self.step().await.err().map(|error| {
+                rest = self.step(&mut level).await.err().map(|error| {
                     tracing::debug!(group = %self.site.id(), %error, "nothing crosses now");
                     Instant::now() + BACKOFF
                 });
@@ -70,9 +72,9 @@ impl Bridge {
         }
     }
 
-    async fn step(&self) -> Result<(), ProposeError> {
+    async fn step(&self, level: &mut Option<u64>) -> Result<(), ProposeError> {
         let in_reach = !self.mesh.freshness().stale;
-        self.mirror().await?;
+        self.mirror(level).await?;
         if in_reach {
             self.heard().await?;
             carry::carry(&self.mesh, &self.site).await?;
@@ -81,25 +83,36 @@ impl Bridge {
         Ok(())
     }
 
-    async fn mirror(&self) -> Result<(), ProposeError> {
-        let declared_at = self.mesh.state().read().declared_at;
-        // This gateway's copy of the mesh may be older than that of the one that led before.
-        if self.site.state().read().beside.as_ref().map_or(0, |beside| beside.mirrored) >= declared_at {
+    /// `level`: the declarations that the building was brought level with since this gateway leads.
+    async fn mirror(&self, level: &mut Option<u64>) -> Result<(), ProposeError> {
+        let (declared_at, applied) = {
+            let state = self.mesh.state().read();
+            (state.declared_at, state.applied)
+        };
+        if *level == Some(declared_at) {
             return Ok(());
         }
-        let parts = {
+        let (parts, mirrored) = {
             // A copy of the smaller one: never both locks at once.
             let site = self.site.state().read().clone();
-            mirror::parts(&self.mesh.state().read(), &site)
+            let mirrored = site.beside.as_ref().map_or(0, |beside| beside.mirrored);
+            (mirror::parts(&self.mesh.state().read(), &site), mirrored)
         };
+        // This gateway's copy of the mesh may be older than that of the one that led before: what it lacks must not be taken away.
+        if applied < mirrored {
+            return Ok(());
+        }
+        let parts = if declared_at <= mirrored && mirror::are_empty(&parts) { Vec::new() } else { parts };
         for part in parts {
             let receipt = self.site.propose(Command::Site(part)).await?;
             if let Err(rejection) = receipt.reply {
+                // Looked at again with the next declaration: this one would be refused again.
                 tracing::warn!(group = %self.site.id(), code = %rejection.code, reason = %rejection.message, "part of what is declared was not taken");
-                return Ok(());
+                break;
             }
         }
-        tracing::info!(group = %self.site.id(), declared_at, "has what the mesh declares for it");
+        *level = Some(declared_at);
+        tracing::debug!(group = %self.site.id(), declared_at, "has what the mesh declares for it");
         Ok(())
     }
 

@@ -93,8 +93,9 @@ pub struct State {
     pub audit: AuditChain,
     pub counters: Counters,
 
-    /// Index of the newest entry that changed what is declared: resources, or which flows may be started.
-    #[serde(default)]
+    /// Index of the newest entry that changed what is declared: resources, or which flows may be started. Not stored: 0 behind a
+    /// snapshot, which is another number than before, and so who follows it looks again.
+    #[serde(skip)]
     pub declared_at: u64,
     /// What groups owe each other.
     #[serde(default, skip_serializing_if = "Crossings::is_empty")]
