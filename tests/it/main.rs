@@ -1,5 +1,6 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
+mod alone;
 mod api;
 mod chaos;
 mod clients;

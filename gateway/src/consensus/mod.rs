@@ -13,6 +13,7 @@ mod log_store;
 mod machine;
 mod mesh;
 mod network;
+mod plan;
 mod propose;
 mod registry;
 #[cfg(test)]
@@ -24,7 +25,8 @@ mod wire;
 
 pub use failure::Failure;
 pub use links::Gateway;
-pub use mesh::{GroupPlan, Mesh, MeshConfig, StartError};
+pub use mesh::{Mesh, MeshConfig, StartError};
+pub use plan::GroupPlan;
 pub use tuning::Tuning;
 pub use wire::Digest;
 

@@ -8,7 +8,7 @@ mod gateways;
 mod ledger;
 mod measure;
 pub mod ports;
-mod proxy;
+pub mod proxy;
 mod report;
 mod screen;
 mod script;

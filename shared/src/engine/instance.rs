@@ -56,6 +56,9 @@ pub struct Instance {
     pub waits: u32,
     /// Timeouts that came due while it was suspended.
     pub held_guards: Vec<u32>,
+    /// Another group asked for it long ago, while nobody could be told: it opens nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// For serde.

@@ -42,7 +42,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
         Command::Flow(FlowCommand::Test(args)) => return crate::rehearsal::test(args, json),
         Command::Flow(FlowCommand::Torture(args)) => return crate::rehearsal::torture(args, json),
-        Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
+        Command::Audit(AuditCommand::Verify { file: Some(file), group }) => return look::verify_file(&file, group.as_deref(), json),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -56,9 +56,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(command) => device::dispatch(&client, command, json).await,
             Command::Client(command) => service_client::dispatch(&client, command, json).await,
-            Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
-            Command::Audit(_) => look::verify(&client, json).await,
-            Command::Mesh(MeshCommand::Status) => look::mesh(&client, json).await,
+            Command::Audit(AuditCommand::Tail { limit, group }) => look::audit(&client, limit, group.as_deref(), json).await,
+            Command::Audit(AuditCommand::Verify { group, .. }) => look::verify(&client, group.as_deref(), json).await,
+            Command::Mesh(MeshCommand::Status { group }) => look::mesh(&client, group.as_deref(), json).await,
             Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) => Ok(ExitCode::SUCCESS),
         }
     })

@@ -4,6 +4,7 @@ use super::evaluate::{limit, valid};
 use super::{Cursor, INSTANCES_MAX, Interpreter, VALUE_SIZE_MAX, static_value, tasks_of};
 use crate::engine::command::Rejection;
 use crate::engine::effect::Owner;
+use crate::engine::effect_end;
 use crate::engine::function;
 use crate::engine::instance::{Frame, Guard, GuardKind, Instance, List, Next, Pace, Token, Wait};
 use crate::engine::lifecycle;
@@ -27,6 +28,8 @@ pub(in crate::engine) struct Begin {
     pub depth: u32,
     /// None: from this entry on.
     pub events_from: Option<u64>,
+    /// Another group asked for it long ago, while nobody could be told.
+    pub late: bool,
 }
 
 impl Interpreter<'_, '_> {
@@ -70,6 +73,7 @@ impl Interpreter<'_, '_> {
             serial: 0,
             held_guards: Vec::new(),
             waits: 0,
+            late: begin.late,
         };
         let number = instance.next_serial();
         let generation = instance.next_serial();
@@ -223,7 +227,7 @@ impl Interpreter<'_, '_> {
             {
                 caller.waits = caller.waits.wrapping_add(1);
             }
-            self.context.wake(*parent, result);
+            effect_end::answer(self.context, *parent, result);
         }
         schedule::instance_ended(self.context, &instance);
     }
