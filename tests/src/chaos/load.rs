@@ -168,14 +168,7 @@ async fn keep_door(login: Login, witness: Arc<Witness>) {
                 let payload = format.write(&ack);
                 let qos = spalla_broker::message::Qos::AtLeastOnce;
                 tokio::spawn(async move {
-                    client
-                        .publish(spalla_broker::message::Message {
-                            topic: topic.into(),
-                            payload: payload.into(),
-                            qos,
-                            ..Default::default()
-                        })
-                        .await
+                    client.publish(spalla_broker::message::Message { topic, payload: payload.into(), qos, ..Default::default() }).await
                 });
             }
             ClientEvent::Disconnected { .. } => {}
