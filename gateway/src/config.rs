@@ -40,6 +40,23 @@ pub struct Config {
     pub workbooks: Option<PathBuf>,
     #[serde(default)]
     pub notify: Notify,
+    #[serde(default)]
+    pub doors: Doors,
+}
+
+/// Doors of a building that the mesh is out of reach of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Doors {
+    /// How long they are decided from what the mesh last said, hours, 0 to 720. Behind it only credentials for emergencies open.
+    pub offline_lease_h: u32,
+}
+
+impl Default for Doors {
+    /// A line that fails on a Friday evening is mended on Monday.
+    fn default() -> Self {
+        Self { offline_lease_h: 72 }
+    }
 }
 
 /// The mesh listener and the gateways of the mesh, this one included.

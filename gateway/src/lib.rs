@@ -4,6 +4,7 @@
 //! devices -> broker -> ingress -> consensus (storage) -> engine::apply -> effects -> broker -> devices
 //!                                     \-> history      \-> uplink -> cloud
 //! people  -> cli -> api -> consensus
+//! the mesh's group <- bridge -> a building's group
 //! ```
 
 pub mod config;
@@ -18,6 +19,7 @@ pub mod consensus;
 pub mod storage;
 
 pub mod backup;
+pub mod bridge;
 pub mod effects;
 pub mod history;
 pub mod members;

@@ -114,8 +114,25 @@ impl DeviceId {
 }
 
 impl GroupId {
+    const SITE: &str = "site:";
+
     pub fn mesh() -> Self {
         Self::new("mesh")
+    }
+
+    /// No group of a mesh: flows of the mesh and of buildings live in it together.
+    pub fn rehearsal() -> Self {
+        Self::new("rehearsal")
+    }
+
+    /// The group of one building.
+    pub fn of_site(site: &SiteId) -> Self {
+        Self::new(format!("{}{site}", Self::SITE))
+    }
+
+    /// The building whose group it is; none for the mesh's.
+    pub fn site(&self) -> Option<SiteId> {
+        self.as_str().strip_prefix(Self::SITE).map(SiteId::new)
     }
 }
 

@@ -9,6 +9,12 @@ async fn mistakes_get_a_clear_answer_and_change_nothing() {
     let mesh = Mesh::start(PROGRAM, &["hq"]).await;
     let node = &mesh.nodes[0];
     assert_eq!(node.api.apply(NOTE_FLOW).await.status, 200);
+    // What the gateway does by itself when it is new is done.
+    until("the newest semantics are in force", async || {
+        let trail = node.api.try_get("/audit?limit=100").await?;
+        trail.data().as_array()?.iter().any(|link| link["action"] == "semantics.enabled").then_some(())
+    })
+    .await;
     let before = node.api.get("/state/digest").await.data()["audit_seq"].clone();
     over_http(node).await;
     openapi_names_every_route(node).await;

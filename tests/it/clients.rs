@@ -20,7 +20,7 @@ const BOARD: &str = r"
 kind: client
 name: board
 subscribe: [ 'spalla/v1/hq/+/state/#', 'group:lobby', '$SYS/broker/#' ]
-publish: [ 'house/#' ]
+publish: [ 'house/#', 'shellies/#', 'cmnd/#', '+/x' ]
 commands: [ hq/sign ]
 speaks_for: [ hq/spoken ]
 ";
@@ -44,7 +44,7 @@ async fn audited(node: &Node, subject: &str) -> Vec<(String, Value)> {
 async fn a_service_client_does_what_its_rules_say_and_nothing_else() {
     let mesh = Mesh::start(PROGRAM, &["hq"]).await;
     let node = &mesh.nodes[0];
-    for profile in ["turnstile", "qr-reader"] {
+    for profile in ["turnstile", "qr-reader", "shelly-strike", "tasmota-strike"] {
         let text = std::fs::read_to_string(config_folder().join(format!("profiles/{profile}.yaml"))).expect("a profile");
         assert_eq!(node.api.apply(&text).await.status, 200);
     }
@@ -53,6 +53,12 @@ async fn a_service_client_does_what_its_rules_say_and_nothing_else() {
     let (reader, _spoken) = (mesh.add_device(0, "reader", "qr-reader").await, mesh.add_device(0, "spoken", "sign").await);
     let grouped = json!({ "id": reader.id, "groups": ["lobby"], "password": reader.password });
     assert_eq!(node.api.post("/devices", &grouped).await.status, 200);
+    for (name, profile, parameters) in
+        [("strike", "shelly-strike", json!({ "prefix": "shellies/strike" })), ("bolt", "tasmota-strike", json!({ "topic": "bolt" }))]
+    {
+        let body = json!({ "id": format!("hq/{name}"), "profile": profile, "parameters": parameters });
+        assert_eq!(node.api.post("/devices", &body).await.status, 200);
+    }
     let opening = node.api.apply(&BOARD.replace("commands: [ hq/sign ]", "commands: [ hq/gate ]")).await;
     assert!(opening.message().contains("can open something"), "{}", opening.text);
     assert_eq!(node.api.apply(BOARD).await.status, 200);
@@ -112,6 +118,9 @@ async fn a_service_client_does_what_its_rules_say_and_nothing_else() {
         ("spalla/v1/hq/gate/state/open".into(), false),
         ("spalla/v1/hq/nobody/command".into(), false),
         ("elsewhere".into(), false),
+        // A relay has more ways to be opened than the one that its profile uses: this one opened it.
+        ("shellies/strike/command/switch:0".into(), false),
+        ("cmnd/bolt/Power".into(), false),
     ] {
         let refused = board.publish(&topic, b"{}", retain).await;
         assert!(matches!(refused, Err(ClientError::Refused(_))), "{topic}: {refused:?}");

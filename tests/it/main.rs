@@ -1,7 +1,9 @@
 //! Stories with real gateways: processes, ports, folders. One file per story; each names what a user or an operator relies on.
 
+mod alone;
 mod api;
 mod backup;
+mod chaos;
 mod clients;
 mod device;
 mod failover;

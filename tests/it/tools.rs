@@ -115,7 +115,10 @@ async fn many(node: &Node, stuck: &[String; 2]) {
     assert!(code == Some(2) && text.contains("--all"), "{text}");
     let (code, text) = told(&node.cli(&["instance", "skip", "--status", "incident", "--dry-run"]));
     assert!(code == Some(0) && text.contains("2 instances would be skipped"), "{text}");
-    let (code, text) = told(&node.cli(&["instance", "skip", "--key", "neither", "--output", "{\"number\": 3}"]));
+    // Nobody is there to be asked: a line in a crontab must say that it means it.
+    let (code, text) = told(&node.cli(&["instance", "skip", "--key", "neither"]));
+    assert!(code == Some(2) && text.contains("--yes"), "{text}");
+    let (code, text) = told(&node.cli(&["instance", "skip", "--key", "neither", "--output", "{\"number\": 3}", "--yes"]));
     assert!(code == Some(0) && text.contains(&format!("{}  skipped", stuck[1])), "{text}");
     // The instance that has no incident any more fails, the other does not: each is told, and the whole is a failure.
     let (code, text) = told(&node.cli(&["instance", "skip", &stuck[0], &stuck[1]]));
@@ -126,7 +129,8 @@ async fn many(node: &Node, stuck: &[String; 2]) {
     let shown = node.api.get(&format!("/instances/{}", stuck[0])).await;
     assert_eq!(shown.data()["context"], json!({ "by": "hand" }));
     assert!(told(&node.cli(&["flow", "remove", "it/ask:1.1.0"])).1.contains("2 instances run on it/ask:1.1.0"));
-    let (code, text) = told(&node.cli(&["instance", "cancel", "--flow", "it/ask", "--started-before", "2100-01-01T00:00:00Z", "--json"]));
+    let (code, text) =
+        told(&node.cli(&["instance", "cancel", "--flow", "it/ask", "--started-before", "2100-01-01T00:00:00Z", "--json", "--yes"]));
     let results: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert!(code == Some(0) && results.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["ok"] == true)), "{text}");
     assert_eq!(node.api.get("/instances").await.data().as_array().map(Vec::len), Some(0));

@@ -77,9 +77,12 @@ impl Api {
         self.try_get(path).await.unwrap_or_else(|| panic!("nobody answers GET {path} at {}", self.base))
     }
 
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.send(self.request("POST", &format!("/api/v1{path}")).json(body)).await
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        let request = self.request("POST", &format!("/api/v1{path}")).json(body);
-        self.send(request).await.unwrap_or_else(|| panic!("nobody answers POST {path} at {}", self.base))
+        self.try_post(path, body).await.unwrap_or_else(|| panic!("nobody answers POST {path} at {}", self.base))
     }
 
     pub async fn apply(&self, yaml: &str) -> Answer {

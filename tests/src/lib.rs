@@ -3,6 +3,7 @@
 //! Nothing here looks into a gateway: what a test knows, it knows by the API, by MQTT, by the log, by the exit code or by the files.
 
 pub mod api;
+pub mod chaos;
 pub mod device;
 pub mod mesh;
 pub mod node;

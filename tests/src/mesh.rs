@@ -7,6 +7,9 @@ use crate::wait::until;
 use serde_json::{Value, json};
 use spalla::cli::init::{BasePorts, InitOptions, SiteSpec, init};
 use spalla::demo::ports;
+use spalla::demo::proxy::Link;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use tempfile::TempDir;
@@ -15,6 +18,8 @@ pub struct Mesh {
     pub nodes: Vec<Node>,
     program: PathBuf,
     pub folder: TempDir,
+    /// From one gateway to another, by their places; only where it was made with links.
+    pub links: BTreeMap<(usize, usize), Link>,
 }
 
 impl Mesh {
@@ -41,7 +46,40 @@ impl Mesh {
                 Node::new(Path::new(program), site.node.0, site.site.as_str(), site.config, site.devices_port, api)
             })
             .collect();
-        Self { nodes, program: program.into(), folder }
+        Self { nodes, program: program.into(), folder, links: BTreeMap::new() }
+    }
+
+    /// The same with a link of its own for each way between two gateways. A site that is named as `hq#2` is a second gateway of `hq`.
+    /// From a runtime.
+    pub async fn init_linked(program: &str, sites: &[&str]) -> Self {
+        let names: Vec<String> = sites.iter().map(|site| site.replace('#', "-")).collect();
+        let mut mesh = Self::init(program, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let listens: Vec<SocketAddr> = mesh.nodes.iter().map(|node| mesh_address(&node.config)).collect();
+        for from in 0..sites.len() {
+            let mut text = std::fs::read_to_string(&mesh.nodes[from].config).expect("a config");
+            for (to, address) in listens.iter().enumerate().filter(|(to, _)| *to != from) {
+                let link = Link::open(*address).await.expect("a free port");
+                text = text.replace(&format!("\"{address}\""), &format!("\"{}\"", link.address));
+                mesh.links.insert((from, to), link);
+            }
+            for (site, name) in sites.iter().zip(&names) {
+                let own = site.split('#').next().unwrap_or(site);
+                text = text.replace(&format!("\"{name}\""), &format!("\"{own}\""));
+            }
+            std::fs::write(&mesh.nodes[from].config, text).expect("a config");
+            mesh.nodes[from].site = sites[from].split('#').next().unwrap_or_default().to_owned();
+        }
+        mesh
+    }
+
+    /// Nobody reaches these gateways, and they reach nobody but each other.
+    pub fn cut_off(&self, places: &[usize]) {
+        let crosses = |(from, to): &(usize, usize)| places.contains(from) != places.contains(to);
+        self.links.iter().filter(|(ends, _)| crosses(ends)).for_each(|(_, link)| link.cut());
+    }
+
+    pub fn heal(&self) {
+        self.links.values().for_each(Link::restore);
     }
 
     /// The same, started, and all gateways hear of a leader.
@@ -137,6 +175,12 @@ pub fn parsed(output: &Output) -> Value {
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}{errors}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Where the mesh listener of a gateway listens.
+fn mesh_address(config: &Path) -> SocketAddr {
+    let config = spalla::config::Config::read(config, []).expect("a config");
+    config.peers.listen
 }
 
 /// The folder `config/` of the repository.

@@ -2,6 +2,7 @@
 
 use crate::device::Login;
 use crate::wait::LONG;
+use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -11,6 +12,8 @@ pub struct Raw {
     stream: TcpStream,
     /// 4: MQTT 3.1.1, 5: MQTT 5. As the login said.
     level: u8,
+    /// Messages of a session that was kept, which came before a SUBACK.
+    early: VecDeque<(u8, Vec<u8>)>,
 }
 
 /// A PUBLISH as it came.
@@ -25,7 +28,7 @@ pub struct Told {
 
 impl Raw {
     pub async fn open(port: u16) -> Self {
-        Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the port is open"), level: 4 }
+        Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the port is open"), level: 4, early: VecDeque::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
@@ -67,16 +70,22 @@ impl Raw {
         body.get(1).copied()
     }
 
-    /// Subscribes at QoS 1; the code that was granted.
+    /// Subscribes at QoS 1; the code that was granted. Messages may come before it: `told` has them.
     pub async fn subscribe(&mut self, filter: &str) -> u8 {
         let mut body = vec![0, 9];
         body.extend(self.no_properties());
         body.extend(text(filter));
         body.push(1);
         self.send(&packet(0x82, &body)).await;
-        let (kind, body) = self.packet().await.expect("a SUBACK");
-        assert_eq!(kind, 0x90, "a SUBACK");
-        body.last().copied().expect("a code")
+        loop {
+            let (kind, body) = self.packet().await.expect("a SUBACK");
+            if kind & 0xF0 == 0x30 {
+                self.early.push_back((kind, body));
+                continue;
+            }
+            assert_eq!(kind, 0x90, "a SUBACK");
+            return body.last().copied().expect("a code");
+        }
     }
 
     /// PUBLISH at QoS 1; `first` is its first byte without the QoS, 0x31 where it is retained.
@@ -91,7 +100,10 @@ impl Raw {
     /// The next PUBLISH, unacknowledged.
     pub async fn told(&mut self) -> Told {
         loop {
-            let (kind, body) = self.packet().await.expect("a message");
+            let (kind, body) = match self.early.pop_front() {
+                Some(early) => early,
+                None => self.packet().await.expect("a message"),
+            };
             if kind & 0xF0 == 0x30 {
                 return self.read_publish(kind, &body);
             }
@@ -117,7 +129,7 @@ impl Raw {
     /// Everything sent so far has been looked at when this comes back; packets on the way are given back.
     pub async fn ping(&mut self) -> Vec<(u8, Vec<u8>)> {
         self.send(&[0xC0, 0]).await;
-        let mut before = Vec::new();
+        let mut before: Vec<_> = self.early.drain(..).collect();
         loop {
             match self.packet().await {
                 Some((0xD0, _)) => return before,

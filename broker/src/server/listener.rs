@@ -83,7 +83,7 @@ fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, door: &Door
         let Some(acceptor) = acceptor else {
             return upgrade(core, socket, peer, websocket).await;
         };
-        match tokio::time::timeout(core.limits.connect_timeout, acceptor.accept(socket)).await {
+        match Box::pin(tokio::time::timeout(core.limits.connect_timeout, acceptor.accept(socket))).await {
             Ok(Ok(stream)) => {
                 let certificate_name = tls::client_name(stream.get_ref().1);
                 let chain =
@@ -105,11 +105,12 @@ async fn upgrade<S>(core: Arc<Core>, stream: S, peer: Peer, websocket: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // Boxed: every task would be as large as the largest of these ways, and an idle connection is mostly its task.
     if !websocket {
-        return connection::serve(core, stream, peer).await;
+        return Box::pin(connection::serve(core, stream, peer)).await;
     }
     match tokio::time::timeout(core.limits.connect_timeout, websocket::accept(stream, core.limits.packet_size)).await {
-        Ok(Ok(stream)) => connection::serve(core, stream, peer).await,
+        Ok(Ok(stream)) => Box::pin(connection::serve(core, stream, peer)).await,
         Ok(Err(reason)) => core.refused(&peer, reason),
         Err(_) => core.refused(&peer, "websocket-timeout"),
     }

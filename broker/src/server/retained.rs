@@ -6,12 +6,14 @@ use crate::message::Message;
 use crate::store::{Change, Store};
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::filter_matches;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 pub(crate) struct Retained {
     messages: BTreeMap<String, Arc<Message>>,
+    /// Topics whose message the gateway itself said, since its start.
+    own: BTreeSet<String>,
     bytes: usize,
     len_max: usize,
     bytes_max: usize,
@@ -20,7 +22,7 @@ pub(crate) struct Retained {
 
 impl Retained {
     pub fn new(len_max: usize, bytes_max: usize, store: Option<Arc<dyn Store>>) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, len_max, bytes_max, store }
+        Self { messages: BTreeMap::new(), own: BTreeSet::new(), bytes: 0, len_max, bytes_max, store }
     }
 
     pub fn is_durable(&self) -> bool {
@@ -76,6 +78,19 @@ impl Retained {
         true
     }
 
+    /// Whether the message of this topic is the gateway's own word.
+    pub fn own(&mut self, topic: &str, own: bool) {
+        if own && self.messages.contains_key(topic) {
+            self.own.insert(topic.to_owned());
+        } else {
+            self.own.remove(topic);
+        }
+    }
+
+    pub fn is_own(&self, topic: &str) -> bool {
+        self.own.contains(topic)
+    }
+
     /// What a filter takes, in topic order. Only topics that begin like the filter, up to its first wildcard, are looked at.
     pub fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Arc<Message>> + 'a {
         let literal = filter.split(['+', '#']).next().unwrap_or_default();
@@ -95,6 +110,7 @@ impl Retained {
             if let Some(old) = self.messages.remove(&topic) {
                 self.bytes -= size(&old);
             }
+            self.own.remove(&topic);
             self.put(Change::Unretain(topic));
         }
     }

@@ -80,8 +80,6 @@ impl Table {
             return self.relieve(&filter);
         }
         let replay = match options.retained {
-            // What somebody said some time ago is nothing for a device to act on.
-            _ if session.is_device() => false,
             Replay::Always => true,
             Replay::IfNew => !known,
             Replay::Never => false,
@@ -91,7 +89,9 @@ impl Table {
         }
         let now = clock::now();
         let ids: Arc<[u32]> = options.id.into_iter().collect();
-        for message in self.retained.matching(&filter).filter(|message| !clock::is_past(message.expires_at, now)) {
+        // What somebody said some time ago is nothing for a device to act on; what the gateway itself says is.
+        let for_it = |message: &Message| !session.is_device() || self.retained.is_own(&message.topic);
+        for message in self.retained.matching(&filter).filter(|message| !clock::is_past(message.expires_at, now) && for_it(message)) {
             session.offer(Queued {
                 retain: true,
                 subscription_ids: ids.clone(),
@@ -212,6 +212,7 @@ impl Table {
         let message = Arc::new(message);
         if message.retain {
             result.not_retained = !self.retained.keep(&message);
+            self.retained.own(&message.topic, origin == 0);
             result.stored = self.retained.is_durable();
         }
         let (origin, from_device) = (origin & !FROM_DEVICE, origin & FROM_DEVICE != 0);
@@ -374,7 +375,13 @@ mod tests {
         let (late, new) = (session_of(4, "device:hq/late"), session_of(5, "client:new"));
         table.subscribe(&late, "relay/1/set".into(), options(Qos::AtLeastOnce));
         table.subscribe(&new, "relay/1/set".into(), options(Qos::AtLeastOnce));
-        assert_eq!((waiting(&late).len(), waiting(&new).len()), (0, 1));
+        // The word of the gateway itself is for all; the next one's who says it is not.
+        assert_eq!((waiting(&late).len(), waiting(&new).len()), (1, 1));
+        table.spread(camera.origin(), on());
+        let (later, newer) = (session_of(6, "device:hq/later"), session_of(7, "client:newer"));
+        table.subscribe(&later, "relay/1/set".into(), options(Qos::AtLeastOnce));
+        table.subscribe(&newer, "relay/1/set".into(), options(Qos::AtLeastOnce));
+        assert_eq!((waiting(&later).len(), waiting(&newer).len()), (0, 1));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
 /// What a TLS listener shows and asks for; replaced as a whole.
 #[derive(Clone)]
@@ -38,12 +39,17 @@ pub(crate) fn identity(listener: &TlsListener) -> Result<Identity, String> {
     let (builder, verifier) = match &listener.client_ca_pem {
         Some(pem) => {
             let mut roots = RootCertStore::empty();
-            for certificate in self::certificates(pem).map_err(|error| format!("client CA: {error}"))? {
+            let authorities = self::certificates(pem).map_err(|error| format!("client CA: {error}"))?;
+            if let Some(lists) = &listener.crl_pem {
+                of_these_authorities(&revocations(lists)?, &authorities)?;
+            }
+            for certificate in authorities {
                 roots.add(certificate).map_err(|error| format!("client CA: {error}"))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match &listener.crl_pem {
-                // A list past its next update is taken as it is: refusing everybody would lock the building.
+                // A list past its next update is taken as it is: refusing everybody would lock the building. Whom no list speaks of
+                // (another authority of the same file) is let in, since each list is of one of the authorities.
                 Some(pem) => verifier.with_crls(revocations(pem)?).allow_unknown_revocation_status(),
                 None => verifier,
             };
@@ -64,6 +70,21 @@ pub(crate) fn client_name(connection: &ServerConnection) -> Option<String> {
     let certificate = connection.peer_certificates()?.first()?;
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     parsed.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+}
+
+/// A list of somebody else says nothing of these authorities' certificates: with it alone everybody revoked would be let in again.
+fn of_these_authorities(lists: &[CertificateRevocationListDer<'_>], authorities: &[CertificateDer<'_>]) -> Result<(), String> {
+    let names: Vec<Vec<u8>> = authorities
+        .iter()
+        .filter_map(|authority| X509Certificate::from_der(authority).ok().map(|(_, read)| read.subject().as_raw().to_vec()))
+        .collect();
+    for list in lists {
+        let (_, read) = CertificateRevocationList::from_der(list).map_err(|error| format!("revocation list: {error}"))?;
+        if !names.iter().any(|name| name == read.issuer().as_raw()) {
+            return Err(format!("revocation list of `{}`: it is of none of the client CA's authorities", read.issuer()));
+        }
+    }
+    Ok(())
 }
 
 fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {

@@ -34,7 +34,8 @@ where
 {
     let mut stopping = core.stopping.subscribe();
     let greeted = {
-        let greeting = greet(&core, &mut stream, &peer);
+        // Boxed: what a greeting needs is given back when it is over.
+        let greeting = Box::pin(greet(&core, &mut stream, &peer));
         tokio::select! {
             greeted = greeting => greeted,
             _ = stopping.wait_for(|stopping| *stopping) => None,
@@ -57,7 +58,12 @@ where
         Ok(Ok(connect)) => {
             let version = connect.version;
             match handshake::admit(core, peer, connect).await {
-                Ok(admitted) => return Some((decoder, data, admitted)),
+                Ok(admitted) => {
+                    if data.is_empty() {
+                        data = BytesMut::new();
+                    }
+                    return Some((decoder, data, admitted));
+                }
                 Err((code, text, reason)) => {
                     core.refused(peer, reason);
                     let answer = encode::refusal(version, code, text);

@@ -41,6 +41,9 @@ pub(crate) struct Admitted {
     pub keep_alive_s: u16,
 }
 
+/// The first byte of every CONNECT.
+const CONNECT: u8 = 0x10;
+
 /// Reads one CONNECT, bounded by the caller in time.
 pub(crate) async fn read_connect<S>(stream: &mut S, decoder: &mut Decoder, data: &mut BytesMut) -> Result<Connect, &'static str>
 where
@@ -66,6 +69,8 @@ where
         }
         match stream.read_buf(data).await {
             Ok(0) | Err(_) => return Err("gone"),
+            // What begins otherwise is no CONNECT, whatever length it claims: a browser, a scanner.
+            Ok(_) if !decoder.is_partial() && data.first().is_some_and(|first| *first != CONNECT) => return Err("not-connect"),
             Ok(_) => {}
         }
     }

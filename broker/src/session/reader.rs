@@ -23,6 +23,10 @@ use tokio::time::Instant;
 /// v3.1.1 knows no receive maximum; as many unreleased QoS 2 messages are still no conversation.
 const V4_UNRELEASED_MAX: usize = 1024;
 
+/// Bytes that are asked for at once: what a device that says little takes, and what one that says much may.
+const ROOM_MIN: usize = 256;
+const ROOM_MAX: usize = 16 * 1024;
+
 pub(super) struct Reader<'a> {
     core: &'a Arc<Core>,
     session: &'a Arc<Session>,
@@ -30,6 +34,7 @@ pub(super) struct Reader<'a> {
     jobs: mpsc::Sender<Box<Job>>,
     decoder: Decoder,
     data: BytesMut,
+    room: usize,
     keep_alive: Option<Duration>,
     aliases: alias::Incoming,
     pace: Pace,
@@ -49,7 +54,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let aliases = alias::Incoming::new(if link.version == Version::V5 { core.limits.topic_aliases } else { 0 });
         let pace = Pace::new(core.limits.publish_rate);
-        Self { core, session, link, jobs, decoder, data, keep_alive, aliases, pace, session_expiry_s: None }
+        Self { core, session, link, jobs, decoder, data, room: ROOM_MIN, keep_alive, aliases, pace, session_expiry_s: None }
     }
 
     /// Reads until something ends the connection. Bytes that came with the CONNECT are taken first.
@@ -77,6 +82,13 @@ impl<'a> Reader<'a> {
             let silence = self.keep_alive.map(|limit| (heard + limit, Close::KeepAlive));
             let trickle = begun.map(|begun: Instant| (begun + self.core.limits.packet_timeout, Close::Trickle));
             let deadline = [silence, trickle].into_iter().flatten().min_by_key(|(at, _)| *at);
+            // What a burst needed is given back after it.
+            if self.data.is_empty() && self.data.capacity() > 4 * self.room {
+                self.data = BytesMut::new();
+            }
+            if self.data.capacity() - self.data.len() < self.room {
+                self.data.reserve(self.room);
+            }
             let read = input.read_buf(&mut self.data);
             let read = match deadline {
                 Some((at, close)) => match tokio::time::timeout_at(at, read).await {
@@ -85,8 +97,11 @@ impl<'a> Reader<'a> {
                 },
                 None => read.await,
             };
-            if !matches!(read, Ok(1..)) {
-                return Close::Gone;
+            match read {
+                Ok(read @ 1..) if read >= self.room => self.room = (self.room * 4).min(ROOM_MAX),
+                Ok(read @ 1..) if read < self.room / 16 => self.room = ROOM_MIN,
+                Ok(1..) => {}
+                _ => return Close::Gone,
             }
         }
     }

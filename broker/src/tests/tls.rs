@@ -8,6 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Authorities have names of their own.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -15,6 +19,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("key")).expect("signed"))
     }
@@ -137,6 +142,8 @@ async fn a_running_listener_takes_a_new_identity_and_cuts_whom_the_revocation_li
         (TlsListener { key_pem: b"no key".to_vec(), ..listener.clone() }, "key"),
         (TlsListener { key_pem: next.issue("broker").1, ..listener.clone() }, "certificate and key"),
         (TlsListener { crl_pem: Some(b"no list".to_vec()), ..listener.clone() }, "revocation list"),
+        // Whoever was revoked would be let in again.
+        (TlsListener { crl_pem: Some(next.revoke(&[99])), ..listener.clone() }, "none of the client CA's authorities"),
         (TlsListener { client_ca_pem: None, client_required: false, ..listener.clone() }, "no client CA"),
     ] {
         let refused = broker.reload_tls(&broken).expect_err("unusable").to_string();

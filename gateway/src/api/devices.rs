@@ -1,8 +1,9 @@
 //! Devices: what is known of each, and adding one with a password that is shown once.
 
-use super::{ApiError, App, actor, fresh, propose};
+use super::groups::GroupQuery;
+use super::{ApiError, App, actor, fresh_of, propose};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use rand::RngExt;
 use serde::Deserialize;
@@ -16,10 +17,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All devices with where they are connected.
-#[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, description = "Devices", body = serde_json::Value)))]
-pub async fn list(State(app): State<App>) -> Json<Value> {
+#[utoipa::path(get, path = "/api/v1/devices",
+    params(("group" = Option<String>, Query, description = "mesh or site:<name>"), ("site" = Option<String>, Query, description = "A building, for its group")),
+    responses((status = 200, description = "Devices", body = serde_json::Value)))]
+pub async fn list(State(app): State<App>, Query(query): Query<GroupQuery>) -> Result<Json<Value>, ApiError> {
+    let group = app.group_of(&query)?;
     let data = {
-        let state = app.group.state().read();
+        let state = group.state().read();
         state
             .devices
             .values()
@@ -32,7 +36,7 @@ pub async fn list(State(app): State<App>) -> Json<Value> {
             })
             .collect::<Vec<_>>()
     };
-    fresh(&app, json!(data))
+    Ok(fresh_of(&group, json!(data)))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

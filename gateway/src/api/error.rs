@@ -13,8 +13,8 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub struct ApiError {
-    status: StatusCode,
-    code: String,
+    pub(super) status: StatusCode,
+    pub(super) code: String,
     message: String,
     details: serde_json::Value,
 }

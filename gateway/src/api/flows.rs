@@ -29,6 +29,7 @@ pub async fn list(State(app): State<App>) -> Json<Value> {
                 json!({
                     "flow": key.to_string(), "namespace": key.namespace, "name": key.name, "version": key.version,
                     "title": state.plans.get(key).map(|plan| plan.title.to_string()),
+                    "scope": state.plans.get(key).map(|plan| plan.scope), "sites": state.plans.get(key).map(|plan| plan.sites.clone()),
                     "hash": flow.hash, "enabled": flow.enabled, "current": state.current.contains(key), "deployed_at": flow.deployed_at.to_rfc3339(), "running": running,
                 })
             })

@@ -1,5 +1,6 @@
 //! Lists of instances: those that live from the applied state, those that have ended from history.
 
+use super::groups::GroupQuery;
 use super::instances::{finished_row, running_row};
 use super::{ApiError, App, fresh};
 use crate::history::InstanceFilter;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use spalla_shared::engine::instance::Instance;
 use spalla_shared::engine::record::InstanceStatus;
-use spalla_shared::id::InstanceId;
+use spalla_shared::id::{GroupId, InstanceId};
 use spalla_shared::time::Timestamp;
 use std::sync::Arc;
 
@@ -28,6 +29,9 @@ pub struct ListQuery {
     started_before: Option<String>,
     /// The answer's `next`.
     before: Option<String>,
+    /// Of all groups that are here, where neither is given.
+    group: Option<String>,
+    site: Option<String>,
 }
 
 /// Instances, newest first. `running` (default): all that live; `suspended` and `incident` are some of them; `finished`: all that
@@ -36,7 +40,9 @@ pub struct ListQuery {
     params(("status" = Option<String>, Query, description = "running, suspended, incident, finished, completed, faulted, cancelled or all"),
         ("limit" = Option<usize>, Query), ("flow" = Option<String>, Query, description = "namespace/name:version or a part of it"),
         ("key" = Option<String>, Query, description = "Business key"), ("started_before" = Option<String>, Query, description = "RFC 3339"),
-        ("before" = Option<String>, Query, description = "The last answer's `next`")),
+        ("before" = Option<String>, Query, description = "The last answer's `next`"),
+        ("group" = Option<String>, Query, description = "mesh or site:<name>; default: all that this gateway has a copy of"),
+        ("site" = Option<String>, Query, description = "A building, for its group")),
     responses((status = 200, description = "Instances, newest first", body = serde_json::Value)))]
 pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<Json<Value>, ApiError> {
     let limit = query.limit.unwrap_or(100).min(super::PAGE_LEN_MAX);
@@ -46,6 +52,8 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
     }
     let started_before = query.started_before.as_deref().map(instant).transpose()?;
     let before = query.before.as_deref().map(cursor).transpose()?;
+    let asked = GroupQuery { group: query.group.clone(), site: query.site.clone() };
+    let groups = app.groups_of(&asked)?;
     let living = matches!(wanted, "running" | "suspended" | "incident" | "all");
     let ended = !matches!(wanted, "running" | "suspended" | "incident");
     let (mut rows, mut next) = (Vec::new(), None);
@@ -62,21 +70,37 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
                 && before.as_ref().is_none_or(|(at, id)| (instance.started_at, &instance.id) < (*at, id))
                 && query.flow.as_deref().is_none_or(|part| instance.flow.to_string().contains(part))
         };
-        let state = app.group.state().read();
-        let mut found: Vec<&Arc<Instance>> = state.instances.values().filter(|instance| takes(instance)).collect();
-        found.sort_by_key(|instance| std::cmp::Reverse((instance.started_at, instance.id.clone())));
+        let mut found: Vec<(&GroupId, Arc<Instance>)> = Vec::new();
+        for group in &groups {
+            let state = group.state().read();
+            let mut of_it: Vec<&Arc<Instance>> = state.instances.values().filter(|instance| takes(instance)).collect();
+            of_it.sort_by_key(|instance| std::cmp::Reverse((instance.started_at, instance.id.clone())));
+            // One more than are shown, so that it is known that there are more.
+            found.extend(of_it.into_iter().take(limit.saturating_add(1)).map(|instance| (group.id(), instance.clone())));
+        }
+        found.sort_by_key(|(_, instance)| std::cmp::Reverse((instance.started_at, instance.id.clone())));
         if found.len() > limit {
             found.truncate(limit);
-            next = found.last().map(|instance| (instance.started_at, instance.id.clone()));
+            next = found.last().map(|(_, instance)| (instance.started_at, instance.id.clone()));
         }
-        rows.extend(found.into_iter().map(|instance| running_row(instance)));
+        rows.extend(found.iter().map(|(group, instance)| running_row(group, instance)));
     }
     if ended {
         let status = (!matches!(wanted, "finished" | "all")).then(|| wanted.to_owned());
         let (flow_part, business_key) = (query.flow.clone(), query.key.clone());
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let filter =
-            InstanceFilter { ended: true, status, flow_part, business_key, started_before, before, limit, ..InstanceFilter::default() };
+        let group = asked.id()?;
+        let filter = InstanceFilter {
+            group,
+            ended: true,
+            status,
+            flow_part,
+            business_key,
+            started_before,
+            before,
+            limit,
+            ..InstanceFilter::default()
+        };
         let stored = app.history.instances(filter).await.map_err(|error| ApiError::internal(error.to_string()))?;
         rows.extend(stored.rows.iter().map(finished_row));
         next = stored.next;

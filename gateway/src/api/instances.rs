@@ -1,17 +1,18 @@
 //! Running and finished flows: show with its trace, start, and what an operator may do to one.
 
+use super::groups::GroupQuery;
 use super::trace::as_json as trace_line;
-use super::{ApiError, App, actor, fresh, propose};
+use super::{ApiError, App, actor, fresh_of, propose_to};
 use crate::history::InstanceRow;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use spalla_shared::engine::command::{FlowSelector, OperatorAction};
 use spalla_shared::engine::instance::Instance;
 use spalla_shared::engine::{Accepted, Command};
-use spalla_shared::id::InstanceId;
+use spalla_shared::id::{GroupId, InstanceId};
 use spalla_shared::value::Value;
 
 /// Lines of a trace in one answer.
@@ -23,11 +24,12 @@ const TRACE_LEN_MAX: u32 = 1_000;
 pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Json_>, ApiError> {
     let id = InstanceId::new(&id);
     let internal = |error: crate::history::HistoryError| ApiError::internal(error.to_string());
-    let running = app.group.state().read().instances.get(&id).cloned();
+    let group = app.group_with(&GroupQuery::default(), |state| state.instances.contains_key(&id))?;
+    let running = group.state().read().instances.get(&id).cloned();
     let stored = app.history.instance(id.clone()).await.map_err(internal)?;
     let mut data = match (running, &stored) {
         (Some(instance), _) => {
-            let mut row = running_row(&instance);
+            let mut row = running_row(group.id(), &instance);
             row["input"] = json!(instance.input);
             row["context"] = json!(instance.context);
             row["started_by"] = json!(instance.started_by);
@@ -39,7 +41,7 @@ pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json
     let trace = app.history.trace(id, None, TRACE_LEN_MAX).await.map_err(internal)?;
     data["trace"] = trace.rows.iter().map(trace_line).collect();
     data["trace_cut"] = json!(trace.next.is_some());
-    Ok(fresh(&app, data))
+    Ok(fresh_of(&group, data))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -54,17 +56,26 @@ pub struct NewInstance {
     key: Option<String>,
 }
 
-/// Starts a flow.
+/// Starts a flow; one that lives in buildings in this gateway's, unless `group` or `site` names another.
 #[utoipa::path(post, path = "/api/v1/instances", request_body = NewInstance,
+    params(("group" = Option<String>, Query, description = "mesh or site:<name>"), ("site" = Option<String>, Query, description = "A building, for its group")),
     responses((status = 200, description = "{instance, index}", body = serde_json::Value), (status = 404, description = "No such flow")))]
-pub async fn start(State(app): State<App>, headers: HeaderMap, Json(new): Json<NewInstance>) -> Result<Json<Json_>, ApiError> {
+pub async fn start(
+    State(app): State<App>,
+    Query(query): Query<GroupQuery>,
+    headers: HeaderMap,
+    Json(new): Json<NewInstance>,
+) -> Result<Json<Json_>, ApiError> {
     let by = actor(&headers)?;
     let flow = selector(&new.flow)?;
+    let group = if query.is_empty() { app.home_of(&flow)? } else { app.group_of(&query)? };
     let key = new.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-    match propose(&app, Command::Start { flow, input: new.input, key: key.into(), by }).await? {
-        (receipt, Accepted::Started { instance }) => Ok(Json(json!({ "data": { "instance": instance, "index": receipt.index } }))),
-        (receipt, _) => Ok(Json(json!({ "data": { "instance": null, "index": receipt.index } }))),
-    }
+    let (receipt, accepted) = propose_to(&group, Command::Start { flow, input: new.input, key: key.into(), by }).await?;
+    let instance = match accepted {
+        Accepted::Started { instance } => Some(instance),
+        _ => None,
+    };
+    Ok(Json(json!({ "data": { "instance": instance, "index": receipt.index, "group": group.id() } })))
 }
 
 #[derive(Default, Deserialize, utoipa::ToSchema)]
@@ -100,13 +111,15 @@ pub async fn operate(
         "set-context" => OperatorAction::SetContext { context: context.ok_or_else(|| ApiError::invalid("set-context needs `context`"))? },
         other => return Err(ApiError::not_found(format!("no action `{other}`: cancel, suspend, resume, retry, skip, set-context"))),
     };
-    let (receipt, _) = propose(&app, Command::Operator { instance: InstanceId::new(&id), action, by }).await?;
+    let instance = InstanceId::new(&id);
+    let group = app.group_with(&GroupQuery::default(), |state| state.instances.contains_key(&instance))?;
+    let (receipt, _) = propose_to(&group, Command::Operator { instance, action, by }).await?;
     Ok(Json(json!({ "data": { "index": receipt.index } })))
 }
 
-pub fn running_row(instance: &Instance) -> Json_ {
+pub fn running_row(group: &GroupId, instance: &Instance) -> Json_ {
     json!({
-        "id": instance.id, "flow": instance.flow.to_string(), "status": instance.status, "started_at": instance.started_at.to_rfc3339(),
+        "id": instance.id, "group": group, "flow": instance.flow.to_string(), "status": instance.status, "started_at": instance.started_at.to_rfc3339(),
         "business_key": instance.business_key, "positions": instance.positions(), "incident": instance.incident,
         "parent": instance.parent.as_ref().and_then(|parent| parent.instance()),
     })
@@ -114,7 +127,7 @@ pub fn running_row(instance: &Instance) -> Json_ {
 
 pub fn finished_row(row: &InstanceRow) -> Json_ {
     json!({
-        "id": row.id, "flow": format!("{}/{}:{}", row.namespace, row.name, row.version), "status": row.status, "started_at": row.started_at.to_rfc3339(),
+        "id": row.id, "group": row.group, "flow": format!("{}/{}:{}", row.namespace, row.name, row.version), "status": row.status, "started_at": row.started_at.to_rfc3339(),
         "ended_at": row.ended_at.map(|at| at.to_rfc3339()), "business_key": row.business_key, "started_by": row.started_by,
         "input": row.input, "output": row.output, "problem": row.problem, "positions": [], "incident": null,
     })

@@ -16,6 +16,7 @@ mod devices;
 pub mod elsewhere;
 mod error;
 mod flows;
+mod groups;
 mod instance_list;
 mod instances;
 mod listen;
@@ -33,7 +34,7 @@ pub use error::ApiError;
 pub use listen::{Server, StartError, serve};
 
 use crate::config::Config;
-use crate::consensus::{Freshness, GroupRef, Receipt};
+use crate::consensus::{Freshness, GroupPlan, GroupRef, Receipt};
 use crate::history::{History, Reader};
 use crate::ingress::{Proposals, Watch};
 use crate::listeners::Listeners;
@@ -58,7 +59,12 @@ pub const PAGE_LEN_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct App {
     pub config: Arc<Config>,
+    /// The mesh's.
     pub group: GroupRef,
+    /// All groups that this gateway has a copy of, the mesh's among them.
+    pub groups: Arc<[GroupRef]>,
+    /// Which gateways each group of the mesh began with.
+    pub plans: Arc<[GroupPlan]>,
     pub history: Reader,
     /// For backups.
     pub history_file: History,
@@ -144,13 +150,22 @@ pub fn router(app: App) -> Router {
 
 /// `{data, freshness}`: every read says how old it may be.
 fn fresh(app: &App, data: Json_) -> Json<Json_> {
-    let freshness: Freshness = app.group.freshness();
+    fresh_of(&app.group, data)
+}
+
+/// The same of another group than the mesh's.
+fn fresh_of(group: &GroupRef, data: Json_) -> Json<Json_> {
+    let freshness: Freshness = group.freshness();
     Json(json!({ "data": data, "freshness": freshness }))
 }
 
-/// Proposes, and turns what `apply` refused into an error that names it.
+/// Proposes to the mesh's group, and turns what `apply` refused into an error that names it.
 async fn propose(app: &App, command: Command) -> Result<(Receipt, Accepted), ApiError> {
-    let receipt = app.group.propose(command).await?;
+    propose_to(&app.group, command).await
+}
+
+async fn propose_to(group: &GroupRef, command: Command) -> Result<(Receipt, Accepted), ApiError> {
+    let receipt = group.propose(command).await?;
     match receipt.reply.clone() {
         Ok(accepted) => Ok((receipt, accepted)),
         Err(rejection) => Err(rejection.into()),

@@ -49,7 +49,13 @@ pub async fn apply(
     if query.dry_run {
         return Ok(Json(json!({ "data": { "declared": declared, "changed": [], "dry_run": true } })));
     }
-    let (receipt, accepted) = propose(&app, Command::Deploy { resources, by }).await?;
+    let (receipt, accepted) = propose(&app, Command::Deploy { resources, by }).await.map_err(|error| {
+        if error.code != "unknown-outcome" {
+            return error;
+        }
+        let message = "it is not known whether this was declared; apply the same again: what is there already stays as it is";
+        ApiError::new(error.status, &error.code, message)
+    })?;
     let changed = match accepted {
         Accepted::Deployed { changed } => changed.iter().map(|name| name.to_string()).collect(),
         _ => Vec::new(),

@@ -13,6 +13,7 @@ use std::fmt::Write;
 pub async fn status(State(app): State<App>) -> Json<Value> {
     let leadership = app.group.leadership().borrow().clone();
     // They take locks of their own: not under the state's.
+    let groups = app.group_lines();
     let gauges: std::collections::BTreeMap<_, _> = app.gauges.read().into_iter().collect();
     let data = {
         let state = app.group.state().read();
@@ -52,6 +53,7 @@ pub async fn status(State(app): State<App>) -> Json<Value> {
                 "backlog": state.outbox.items.len(),
                 "speaker": state.outbox.speaker,
             },
+            "groups": groups,
             "gateway": gauges,
         })
     };

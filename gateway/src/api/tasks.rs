@@ -1,6 +1,7 @@
 //! Work items: what people must do. (The command line says `task`; the flow language means something else by that word.)
 
-use super::{ApiError, App, actor, fresh, propose};
+use super::groups::GroupQuery;
+use super::{ApiError, App, actor, fresh, propose_to};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -17,21 +18,28 @@ use std::sync::Arc;
 pub struct ListQuery {
     /// `user:…` or `role:…`.
     to: Option<String>,
+    /// Of all groups that are here, where neither is given.
+    group: Option<String>,
+    site: Option<String>,
 }
 
 /// Open work items, oldest first.
-#[utoipa::path(get, path = "/api/v1/tasks", params(("to" = Option<String>, Query, description = "user:… or role:…")),
+#[utoipa::path(get, path = "/api/v1/tasks", params(("to" = Option<String>, Query, description = "user:… or role:…"),
+        ("group" = Option<String>, Query, description = "mesh or site:<name>; default: all that this gateway has a copy of"),
+        ("site" = Option<String>, Query, description = "A building, for its group")),
     responses((status = 200, description = "Open work items", body = serde_json::Value)))]
-pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Json_> {
-    let mut items: Vec<(i64, Json_)> = {
-        let state = app.group.state().read();
-        state
+pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<Json<Json_>, ApiError> {
+    let asked = GroupQuery { group: query.group.clone(), site: query.site.clone() };
+    let mut items: Vec<(i64, Json_)> = Vec::new();
+    for group in app.groups_of(&asked)? {
+        let state = group.state().read();
+        let of_it = state
             .work_items
             .values()
             .filter(|item| query.to.as_deref().is_none_or(|to| &*item.to == to))
             .map(|item| {
                 let mut row = json!({
-                    "id": item.id, "to": item.to, "created_at": item.created_at.to_rfc3339(), "instance": item.owner.instance(),
+                    "id": item.id, "group": group.id(), "to": item.to, "created_at": item.created_at.to_rfc3339(), "instance": item.owner.instance(),
                     "data": item.data, "claimed_by": item.claimed_by, "votes": item.votes,
                 });
                 match &item.kind {
@@ -49,11 +57,11 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Jso
                     }
                 }
                 (item.created_at.millis(), row)
-            })
-            .collect()
-    };
+            });
+        items.extend(of_it);
+    }
     items.sort_by_key(|(at, _)| *at);
-    fresh(&app, json!(items.into_iter().take(super::PAGE_LEN_MAX).map(|(_, row)| row).collect::<Vec<_>>()))
+    Ok(fresh(&app, json!(items.into_iter().take(super::PAGE_LEN_MAX).map(|(_, row)| row).collect::<Vec<_>>())))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -86,6 +94,8 @@ pub async fn complete(
         (Some(_), Some(_)) => return Err(ApiError::invalid("give `choice` (an approval) or `answers` (a task), not both")),
     };
     let key = completion.key.unwrap_or_else(|| format!("{id}/{by}"));
-    let (receipt, accepted) = propose(&app, Command::WorkItem { id: WorkItemId::new(id), action, by, key: key.into() }).await?;
+    let id = WorkItemId::new(id);
+    let group = app.group_with(&GroupQuery::default(), |state| state.work_items.contains_key(&id))?;
+    let (receipt, accepted) = propose_to(&group, Command::WorkItem { id, action, by, key: key.into() }).await?;
     Ok(Json(json!({ "data": { "index": receipt.index, "duplicate": accepted == Accepted::Duplicate } })))
 }

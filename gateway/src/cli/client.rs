@@ -56,7 +56,8 @@ impl Client {
     fn with(connection: &Connection, token: Option<&str>) -> Result<Self> {
         let config_path = connection.config.clone().unwrap_or_else(|| "spalla.toml".into());
         let config = if connection.config.is_some() || (connection.api.is_none() && config_path.exists()) {
-            Some(crate::config::Config::load(&config_path)?)
+            // The files of the gateway are its own business: a certificate that is being renewed must not stand in the way of a revocation.
+            Some(crate::config::Config::read_with_environment(&config_path)?)
         } else {
             None
         };

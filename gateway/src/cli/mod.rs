@@ -164,6 +164,9 @@ enum InstanceCommand {
         /// Dedupe key: an equal key gives the same instance.
         #[arg(long)]
         key: Option<String>,
+        /// For a flow that lives in buildings: `site:NAME`, where it is not the gateway's own building.
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
     },
     /// List instances.
     List(commands::ListArgs),
@@ -216,6 +219,9 @@ enum TaskCommand {
         /// `user:…` or `role:…`.
         #[arg(long)]
         to: Option<String>,
+        /// `mesh` or `site:NAME`; else all groups that the gateway has a copy of.
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
     },
     /// Complete one: `--choice approve` for an approval, `--answers JSON` for a task.
     Complete {
@@ -334,12 +340,18 @@ enum AuditCommand {
     Tail {
         #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
+        /// `mesh`, or `site:NAME` for a building's own group.
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
     },
     /// Recompute the whole chain on the gateway, or in a history file.
     Verify {
         /// A history.db, without a gateway.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// `mesh`, or `site:NAME` for a building's own group.
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
     },
 }
 

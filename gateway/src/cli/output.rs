@@ -2,17 +2,26 @@
 
 use serde_json::Value;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// `println!` for the command line: a reader that has gone (`| head`) ends it quietly.
+/// `println!` for the command line: a reader that has gone (`| head`) is no error.
 macro_rules! outln {
     ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
 }
 pub(crate) use outln;
 
+/// Whoever read has gone: nothing more is printed, and the command ends as it would have, with its own exit code.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
 pub fn line(text: std::fmt::Arguments) {
-    if writeln!(std::io::stdout(), "{text}").is_err() {
-        std::process::exit(0);
+    if !is_closed() && writeln!(std::io::stdout(), "{text}").is_err() {
+        CLOSED.store(true, Ordering::Relaxed);
     }
+}
+
+/// For what prints without end.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
 }
 
 /// A table with aligned columns; nothing but the header for no rows is of use to nobody, so `empty` is said instead.

@@ -16,6 +16,9 @@ const TOKEN_LEN_MIN: usize = 32;
 /// Fewer entries and a gateway writes snapshots all the time; more and a restart replays for minutes.
 const SNAPSHOT_ENTRIES: std::ops::RangeInclusive<u64> = 100..=1_000_000;
 
+/// Thirty days.
+const OFFLINE_LEASE_H_MAX: u32 = 720;
+
 /// One mistake in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -42,6 +45,10 @@ impl Config {
         found.mesh_certificates(self);
         found.api(self);
         found.files(self);
+        if self.doors.offline_lease_h > OFFLINE_LEASE_H_MAX {
+            let what = format!("{} hours: a revocation must reach every door some time", self.doors.offline_lease_h);
+            found.add("doors.offline_lease_h", what, format!("write 0 to {OFFLINE_LEASE_H_MAX}"));
+        }
         if let Some(cloud) = &self.cloud {
             found.cloud(cloud);
         }

@@ -28,9 +28,14 @@ pub enum LoadError {
 impl Config {
     /// Reads `path` and the environment, and checks everything.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let config = Self::read(path, std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))))?;
+        let config = Self::read_with_environment(path)?;
         config.check().map_err(|problems| LoadError::Refused { path: path.into(), problems })?;
         Ok(config)
+    }
+
+    /// Reads `path` and the environment, without looking at the files that they name: for whoever only talks to the gateway.
+    pub fn read_with_environment(path: &Path) -> Result<Self, LoadError> {
+        Self::read(path, std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))))
     }
 
     /// Reads `path` and then `variables`, without looking at the files that they name.

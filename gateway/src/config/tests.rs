@@ -42,7 +42,7 @@ fn every_mistake_is_told_with_its_place() {
         ("devices.websocket", |c| c.devices.websocket = c.devices.listen),
         ("devices.tls", |c| c.devices.tls = Some(DevicesTls { listen: None, websocket: None, ..tls(c) })),
         ("devices.tls.listen", |c| c.devices.tls = Some(DevicesTls { listen: c.devices.listen, ..tls(c) })),
-        ("devices.tls.websocket", |c| c.devices.tls = Some(DevicesTls { websocket: Some(c.peers.listen), ..tls(c) })),
+        ("peers.listen", |c| c.devices.tls = Some(DevicesTls { websocket: Some(c.peers.listen), ..tls(c) })),
         ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.key = "/nonexistent".into()))),
         ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.certificate = "/dev/null".into()))),
         ("devices.tls", |c| c.devices.tls = Some(with_files(c, |files| files.client_ca = Some("/dev/null".into())))),

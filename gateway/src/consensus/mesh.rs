@@ -7,6 +7,7 @@ use super::links::{Gateway, Links};
 use super::log_store::LogStore;
 use super::machine::{Apply, Machine};
 use super::network::Network;
+use super::plan::GroupPlan;
 use super::registry::Registry;
 use super::tuning::Tuning;
 use super::types::Raft;
@@ -19,8 +20,8 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
 use spalla_broker::rpc::{BindError, RpcError, Server, Service, Tls, TlsError};
-use spalla_shared::id::{GroupId, NodeId, SiteId, derived_u64};
-use std::collections::{BTreeMap, BTreeSet};
+use spalla_shared::id::{GroupId, NodeId, derived_u64};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-/// An odd number of sites can lose just under half of them; more than five only make each commit slower.
-const VOTERS_MAX: usize = 5;
 const WORKERS: usize = 2;
 /// For the others to say whether they know this node, at its first start.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,34 +45,6 @@ pub struct MeshConfig {
     pub tls: Tls,
     pub tuning: Tuning,
     pub groups: Vec<GroupPlan>,
-}
-
-/// A group and its first members. Equal on all gateways: each begins an empty group with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupPlan {
-    pub id: GroupId,
-    pub voters: Vec<NodeId>,
-    pub learners: Vec<NodeId>,
-}
-
-impl GroupPlan {
-    /// The group `mesh`: the first gateway of each of the first five sites votes, all others learn.
-    pub fn mesh(gateways: &[Gateway]) -> Self {
-        let mut sites: BTreeSet<&SiteId> = BTreeSet::new();
-        let (mut voters, mut learners) = (Vec::new(), Vec::new());
-        for gateway in gateways {
-            if voters.len() < VOTERS_MAX && sites.insert(&gateway.site) {
-                voters.push(gateway.node);
-            } else {
-                learners.push(gateway.node);
-            }
-        }
-        Self { id: GroupId::mesh(), voters, learners }
-    }
-
-    fn has(&self, node: NodeId) -> bool {
-        self.voters.contains(&node) || self.learners.contains(&node)
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -300,7 +271,8 @@ async fn begin(
     sink: Arc<dyn RecordSink>,
 ) -> Result<Arc<RaftGroup>, StartError> {
     let fail = |reason: String| StartError::Group { group: plan.id.clone(), reason };
-    let settings = config.tuning.raft(plan.id.as_str()).map_err(|error| fail(error.to_string()))?;
+    let tuning = config.tuning.for_voters(plan.voters.len());
+    let settings = tuning.raft(plan.id.as_str()).map_err(|error| fail(error.to_string()))?;
     let store = LogStore::open(log.file(region_of(&plan.id)))?;
     let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
     let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
@@ -314,7 +286,7 @@ async fn begin(
     for (id, node) in raft.metrics().borrow_watched().membership_config.nodes() {
         registry.links.ensure(NodeId(*id), &node.addr);
     }
-    let core = Arc::new(Core::new(plan.id.clone(), config.node, raft, view, registry.links.clone(), config.tuning.clone()));
+    let core = Arc::new(Core::new(plan.id.clone(), config.node, raft, view, registry.links.clone(), tuning));
     let (waiting, commands) = mpsc::channel(propose::WAITING_MAX);
     tokio::spawn(propose::run(core.clone(), commands));
     let (told, leadership) = watch::channel(Leadership::default());
@@ -328,6 +300,11 @@ async fn initialise(config: &MeshConfig, plan: &GroupPlan, group: &RaftGroup) ->
         return Ok(());
     }
     match group.core.raft.initialize(nodes(config, &plan.voters)).await {
+        // Nobody else could be elected: there is nothing to wait for.
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) if plan.voters.len() == 1 => {
+            let asked = group.core.raft.trigger().elect(false).await;
+            asked.map_err(|error| StartError::Group { group: plan.id.clone(), reason: error.to_string() })
+        }
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(StartError::Group { group: plan.id.clone(), reason: error.to_string() }),
     }

@@ -15,6 +15,7 @@ mod machine;
 mod membership;
 mod mesh;
 mod network;
+mod plan;
 mod propose;
 pub mod recovery;
 mod registry;
@@ -29,7 +30,8 @@ pub use failure::Failure;
 pub use images::GroupImage;
 pub use links::Gateway;
 pub use membership::MemberError;
-pub use mesh::{GroupPlan, Mesh, MeshConfig, StartError};
+pub use mesh::{Mesh, MeshConfig, StartError};
+pub use plan::GroupPlan;
 pub use tuning::Tuning;
 pub use wire::Digest;
 

@@ -75,10 +75,16 @@ pub async fn run(core: Arc<Core>, mut waiting: mpsc::Receiver<Waiting>) {
 async fn carry(core: &Core, mut batch: Vec<Waiting>) {
     // The oldest comes first and has the least time.
     let Some(deadline) = batch.first().map(|first| first.deadline) else { return };
-    while !batch.is_empty() && Instant::now() < deadline {
+    loop {
+        // Who went away tells somebody else by now: what has not left here yet must not arrive behind that.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        if batch.is_empty() || Instant::now() >= deadline {
+            break;
+        }
         let commands: Vec<Body> = batch.iter().map(|waiting| waiting.command.clone()).collect();
         let results = match core.route() {
-            Route::Here => commit(core, commands, deadline).await,
+            Route::Here if core.has_quorum() => commit(core, commands, deadline).await,
+            Route::Here => commands.iter().map(|_| Proposed::NotLeader).collect(),
             Route::To(leader) => forward(core, leader, commands, deadline).await,
             Route::Nowhere => commands.iter().map(|_| Proposed::NotLeader).collect(),
         };

@@ -5,6 +5,9 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Of a group with one voter.
+const LONE_HEARTBEAT: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Debug)]
 pub struct Tuning {
     /// Also how long an answer to a heartbeat may take.
@@ -43,6 +46,24 @@ impl Tuning {
             snapshot_every: 20_000,
             snapshot_len: 32 * 1024 * 1024,
             snapshot_keep: 5_000,
+        }
+    }
+
+    /// Without a leader for so long, a gateway counts as cut off: an election that goes well is over by then.
+    pub fn alone_after(&self) -> Duration {
+        self.election_max * 3
+    }
+
+    /// With one voter nobody waits for a heartbeat: they only tell those who learn that it lives.
+    pub(super) fn for_voters(&self, voters: usize) -> Self {
+        if voters > 1 {
+            return self.clone();
+        }
+        Self {
+            heartbeat: self.heartbeat.max(LONE_HEARTBEAT),
+            election_min: self.election_min.max(LONE_HEARTBEAT * 4),
+            election_max: self.election_max.max(LONE_HEARTBEAT * 6),
+            ..self.clone()
         }
     }
 

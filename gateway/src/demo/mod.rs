@@ -2,13 +2,13 @@
 //! and faults: by key press on a screen, or as a script with a report.
 
 mod building;
-mod cloud;
+pub mod cloud;
 mod device;
 mod gateways;
 mod ledger;
 mod measure;
 pub mod ports;
-mod proxy;
+pub mod proxy;
 mod report;
 mod screen;
 mod script;

@@ -42,7 +42,13 @@ async fn gateway() -> Gateway {
     });
     let (acks, telemetry) = (Arc::new(Acks::default()), Arc::new(Telemetry::default()));
     let key = credential::signing_key(&"07".repeat(32)).unwrap();
-    let options = IngressOptions { node: NODE, boot: 1, allow_anonymous: false, credential_key: key.verifying_key() };
+    let options = IngressOptions {
+        node: NODE,
+        boot: 1,
+        allow_anonymous: false,
+        credential_key: key.verifying_key(),
+        alone_after: Duration::from_secs(60),
+    };
     let ingress = Ingress::new(options, vec![group.clone()], telemetry.clone(), acks.clone());
     let config = BrokerConfig { tcp: Some("127.0.0.1:0".parse().unwrap()), ..BrokerConfig::default() };
     let broker = Broker::start(config, ingress.clone()).await.unwrap();
@@ -56,7 +62,7 @@ async fn gateway() -> Gateway {
     };
     let link = Arc::new(broker.clone());
     let (http, secrets) = (HttpClient::default(), SecretFolder::default());
-    let executors = Executors::new(options, group.clone(), link, telemetry.clone(), acks, http, secrets, None);
+    let executors = Executors::new(options, group.clone(), None, link, telemetry.clone(), acks, http, secrets, None);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(Dispatcher::new(executors, Lanes::default()).run());
     tasks.spawn(ingress.keep_presence());

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 /// An executor stops waiting this long before the deadline, so that what it knows is committed before the deadline ends the effect.
 const ANSWER_MARGIN: Duration = Duration::from_millis(100);
 
+#[derive(Clone)]
 pub struct ExecutorOptions {
     pub node: NodeId,
     /// The start of this gateway: an attempt of an earlier one is nobody's to finish.
@@ -43,6 +44,8 @@ impl ExecutorOptions {
 pub struct Executors {
     pub(super) options: ExecutorOptions,
     pub(super) group: GroupRef,
+    /// The other group that commands devices here: the building's beside the mesh's, and the mesh's beside that.
+    pub(super) beside: Option<GroupRef>,
     pub(super) link: Arc<dyn DeviceLink>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) acks: Arc<Acks>,
@@ -59,6 +62,7 @@ impl Executors {
     pub fn new(
         options: ExecutorOptions,
         group: GroupRef,
+        beside: Option<GroupRef>,
         link: Arc<dyn DeviceLink>,
         telemetry: Arc<Telemetry>,
         acks: Arc<Acks>,
@@ -67,7 +71,7 @@ impl Executors {
         workbooks: Option<Workbooks>,
     ) -> Arc<Self> {
         let speakers = Speakers::default();
-        Arc::new(Self { options, group, link, telemetry, acks, speakers, http, secrets, workbooks, published: Mutex::default() })
+        Arc::new(Self { options, group, beside, link, telemetry, acks, speakers, http, secrets, workbooks, published: Mutex::default() })
     }
 
     /// Carries `effect` out. `None`: there is nothing to say (its deadline passed, it is gone, or it may not be tried now).

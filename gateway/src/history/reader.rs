@@ -197,6 +197,7 @@ pub const INSTANCE_COLUMNS: &str =
 fn instances(connection: &Connection, filter: &InstanceFilter) -> rusqlite::Result<Page<InstanceRow, (Timestamp, InstanceId)>> {
     let limit = page_len(filter.limit);
     let mut conditions = Where::default();
+    conditions.and("grp = ?", filter.group.as_ref().map(|group| group.as_str().to_owned()));
     conditions.and("status = ?", filter.status.clone());
     if filter.ended {
         conditions.text.push("ended_at IS NOT NULL");

@@ -53,6 +53,8 @@ pub struct AuditRow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceFilter {
+    /// Of all groups where there is none.
+    pub group: Option<GroupId>,
     /// `running`, `completed`, `faulted`, `cancelled`.
     pub status: Option<String>,
     /// Only those that have ended.

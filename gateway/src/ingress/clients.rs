@@ -52,13 +52,14 @@ impl Ingress {
             if is_reserved(topic) {
                 return None;
             }
-            let mut voice = None;
+            let (mut voice, mut heard) = (None, false);
             for known in state.devices.values() {
                 let Some(Tongue::Foreign(speaker)) = self.speakers.of(state, &known.device.id) else { continue };
                 // Nobody but the gateway: only it knows the deadline and the class of what it sends there.
                 if speaker.is_command(topic) {
                     return None;
                 }
+                heard = heard || speaker.subscribes().iter().any(|filter| filter_matches(filter, topic));
                 if speaker.reads(topic) {
                     if !names_device(&client.speaks_for, &known.device) {
                         return None;
@@ -68,6 +69,8 @@ impl Ingress {
             }
             match voice {
                 Some(device) => Some(Aim::Voice(device)),
+                // Devices have more ways to be commanded than the one that their profile uses.
+                None if heard => None,
                 None => client.publish.iter().any(|filter| filter_matches(filter, topic)).then_some(Aim::Free),
             }
         })?
@@ -94,11 +97,17 @@ impl Ingress {
         .unwrap_or(false)
     }
 
+    /// Whether the device of a native topic is connected to this gateway: its broker is the only one that passes the command on.
+    fn is_here(&self, topic: &str) -> bool {
+        DeviceTopic::parse(topic).is_some_and(|topic| self.presence.session(topic.device()) != 0)
+    }
+
     pub(super) async fn take_from_client(&self, who: &Principal, name: &str, message: &Message, now: Timestamp) -> Verdict {
         match self.aim(name, &message.topic) {
             Some(Aim::Free) => Verdict::Accept { route: true },
             Some(Aim::Command) => match decode::read::<device::Command>(&message.payload) {
                 Ok((_, command)) if command.expires_at <= now => Verdict::Refuse("the command is past its deadline"),
+                Ok(_) if !self.is_here(&message.topic) => Verdict::Refuse("the device is not connected to this gateway"),
                 Ok(_) => {
                     count(&self.counters.client_commands);
                     self.denials.note(Actor::new(&*who.name), Denied::Command, &message.topic);

@@ -41,6 +41,8 @@ counters!(
     events_local,
     /// Events published with the retain bit: never acted on.
     events_retained,
+    /// Events that this building's group took while the mesh could not be told.
+    events_alone,
     /// Events that could not be made safe (no quorum): the device sends them again.
     events_not_now,
     /// Events that the engine refused.

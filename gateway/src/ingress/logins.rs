@@ -78,8 +78,8 @@ pub(super) struct Logins {
 struct Inner {
     /// By client id and principal.
     checked: BTreeMap<(String, Arc<str>), Token>,
-    /// What live sessions of a principal logged in by; more than one mostly around a change.
-    live: BTreeMap<Arc<str>, Vec<Token>>,
+    /// What each live session of a principal logged in by.
+    live: BTreeMap<Arc<str>, BTreeMap<u64, Token>>,
 }
 
 impl Logins {
@@ -92,27 +92,34 @@ impl Logins {
     }
 
     /// `current`: what the log has for the principal.
-    pub fn connected(&self, client_id: &str, principal: &Arc<str>, current: Option<Token>) {
+    pub fn connected(&self, client_id: &str, principal: &Arc<str>, session: u64, current: Option<Token>) {
         let mut inner = self.inner.lock();
         let Some(token) = inner.checked.remove(&(client_id.to_owned(), principal.clone())).or(current) else { return };
-        let live = inner.live.entry(principal.clone()).or_default();
-        if !live.contains(&token) {
-            live.push(token);
+        inner.live.entry(principal.clone()).or_default().insert(session, token);
+    }
+
+    pub fn gone(&self, principal: &str, session: u64) {
+        let mut inner = self.inner.lock();
+        let Some(live) = inner.live.get_mut(principal) else { return };
+        live.remove(&session);
+        if live.is_empty() {
+            inner.live.remove(principal);
         }
     }
 
-    pub fn gone(&self, principal: &str) {
-        self.inner.lock().live.remove(principal);
-    }
-
-    /// Principals with a session that would not get in now as it did.
+    /// Principals with a session that would not get in now as it did; they are told once.
     fn outdated(&self, state: &State) -> Vec<Arc<str>> {
-        let inner = self.inner.lock();
-        let old = |principal: &str, live: &[Token]| {
+        let mut inner = self.inner.lock();
+        let old = |principal: &str, live: &BTreeMap<u64, Token>| {
             let known = KnownLogin::of(state, login_name(principal));
-            !known.is_some_and(|known| live.iter().all(|token| known.still_takes(token)))
+            !known.is_some_and(|known| live.values().all(|token| known.still_takes(token)))
         };
-        inner.live.iter().filter(|(principal, live)| old(principal, live)).map(|(principal, _)| principal.clone()).collect()
+        let outdated: Vec<Arc<str>> =
+            inner.live.iter().filter(|(principal, live)| old(principal, live)).map(|(principal, _)| principal.clone()).collect();
+        for principal in &outdated {
+            inner.live.remove(principal);
+        }
+        outdated
     }
 }
 
@@ -128,7 +135,6 @@ impl Ingress {
         loop {
             let outdated = self.logins.outdated(&group.state().read());
             for principal in outdated {
-                self.logins.gone(&principal);
                 let cut = broker.disconnect(&principal, "the login was changed or revoked");
                 self.counters.logins_cut.fetch_add(cut as u64, std::sync::atomic::Ordering::Relaxed);
                 tracing::info!(%principal, sessions = cut, "sessions ended: the login was changed or revoked");
@@ -138,5 +144,30 @@ impl Ingress {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The word that an old session ended may come after the new one began: the new one was forgotten then, and a revocation did not end it.
+    #[test]
+    fn a_late_word_about_an_old_session_does_not_save_the_new_one_from_a_revocation() {
+        let logins = Logins::default();
+        let who: Arc<str> = "client:board".into();
+        let mut state = State::new(spalla_shared::id::GroupId::mesh());
+        let board = Client { name: "board".into(), password_hash: Some("hash".into()), ..Client::default() };
+        state.clients.insert("board".into(), board.clone());
+        let token = KnownLogin::of(&state, &who).expect("known").token(false);
+        for session in [1, 2] {
+            logins.authenticated("c", &who, token.clone());
+            logins.connected("c", &who, session, None);
+        }
+        logins.gone(&who, 1);
+        assert!(logins.outdated(&state).is_empty());
+        state.clients.insert("board".into(), Client { password_hash: Some("another".into()), ..board });
+        assert_eq!(logins.outdated(&state), [who]);
+        assert!(logins.outdated(&state).is_empty());
     }
 }

@@ -3,8 +3,8 @@
 //! It never carries an effect out and never changes state but by a command. A QoS 1 event is accepted only after its commit.
 //!
 //! ```text
-//! broker -> authenticate, ACL -> decode -> event -> wanted by a flow, an alarm, a door? -> Command::Event -> Accept
-//!                                              \-> otherwise telemetry only               (no quorum -> NotNow)
+//! broker -> authenticate, ACL -> decode -> event -> wanted by a flow, an alarm, a door? -> Command::Event -> Accept  (admit)
+//!                                              \-> otherwise telemetry only               (no quorum -> NotNow, or this building's group)
 //!                                       -> state -> telemetry, and the same question
 //!                                       -> ack   -> the waiting executor
 //!        -> a convention's topic -> read by the profile (foreign) -> the same
@@ -14,6 +14,7 @@
 //! ```
 
 pub mod admission;
+mod admit;
 mod births;
 mod clients;
 mod counters;
@@ -35,7 +36,7 @@ pub use proposals::{Proposals, Proposed};
 pub use rate::{BURST, RATE_PER_S};
 pub use watch::{Heard, Page, Watch};
 
-use crate::consensus::{GroupRef, ProposeError, Receipt};
+use crate::consensus::GroupRef;
 use crate::effects::Acks;
 use crate::speakers::Speakers;
 use crate::telemetry::{STALE_AFTER_DEFAULT_MS, Telemetry};
@@ -48,8 +49,6 @@ use rate::RateLimit;
 use spalla_broker::hooks::Verdict;
 use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::Ack;
-use spalla_shared::engine::{Command, interest};
-use spalla_shared::event::Event;
 use spalla_shared::id::{DeviceId, NodeId};
 use spalla_shared::resource::Device;
 use spalla_shared::time::Timestamp;
@@ -59,12 +58,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a command is proposed again with its key when it is not known what became of it.
-const PROPOSE_ATTEMPTS_MAX: u32 = 3;
-const PROPOSE_BACKOFF: Duration = Duration::from_millis(100);
-/// A device over its rate is held back by at most this before its message is refused.
-const RATE_PATIENCE: Duration = Duration::from_secs(2);
-
 pub struct IngressOptions {
     pub node: NodeId,
     /// Grows with each start of this gateway: makes session numbers unique over restarts.
@@ -73,11 +66,13 @@ pub struct IngressOptions {
     pub allow_anonymous: bool,
     /// Verifies presented credentials.
     pub credential_key: VerifyingKey,
+    /// Without a leader of the mesh for so long, this building's group stands in for it.
+    pub alone_after: Duration,
 }
 
 pub struct Ingress {
     options: IngressOptions,
-    /// The groups that this gateway is in; the first one holds the resources of the mesh.
+    /// The mesh's group, which holds its resources, and this building's.
     groups: Vec<GroupRef>,
     telemetry: Arc<Telemetry>,
     acks: Arc<Acks>,
@@ -90,6 +85,7 @@ pub struct Ingress {
     watch: Arc<Watch>,
     proposals: Arc<Proposals>,
     counters: IngressCounters,
+    began: Instant,
     /// Tells equal payloads without an id of their own apart.
     received: AtomicU64,
 }
@@ -111,6 +107,7 @@ impl Ingress {
             watch: Arc::default(),
             proposals: Arc::default(),
             counters: IngressCounters::default(),
+            began: Instant::now(),
             received: AtomicU64::new(0),
         })
     }
@@ -147,59 +144,6 @@ impl Ingress {
                 Some((found.device.clone(), state.profiles.get(&found.device.profile).cloned()))
             })
             .map(|(device, profile)| pick(&device, profile.as_deref()))
-    }
-
-    /// Proposes with a key inside, so that repeating is safe.
-    async fn commit(&self, group: &GroupRef, command: Command) -> Result<Receipt, ProposeError> {
-        let mut attempt = 1;
-        loop {
-            match group.propose(command.clone()).await {
-                Err(ProposeError::Unknown | ProposeError::Busy(_)) if attempt < PROPOSE_ATTEMPTS_MAX => {
-                    tokio::time::sleep(PROPOSE_BACKOFF * attempt).await;
-                    attempt += 1;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Commits `event` to every group in which something wants it.
-    async fn admit(&self, device: &DeviceId, event: Event, historical: bool, qos: Qos) -> Verdict {
-        let wanting: Vec<&GroupRef> = self.groups.iter().filter(|group| wants(group, &event)).collect();
-        if wanting.is_empty() {
-            count(&self.counters.events_local);
-            return TAKEN;
-        }
-        match self.rate.take(device, Instant::now(), RATE_PATIENCE) {
-            // Pacing: the device's own connection waits, nobody else's.
-            Some(wait) if !wait.is_zero() => tokio::time::sleep(wait).await,
-            Some(_) => {}
-            None => {
-                count(&self.counters.over_rate);
-                return not_now(qos, "this device sends more events than one device may");
-            }
-        }
-        for group in wanting {
-            let command = Command::Event { event: event.clone(), historical };
-            match self.commit(group, command).await {
-                Ok(Receipt { reply: Ok(_), .. }) => count(&self.counters.events_committed),
-                Ok(Receipt { reply: Err(rejection), .. }) => {
-                    count(&self.counters.events_rejected);
-                    tracing::warn!(%device, kind = %event.kind, code = %rejection.code, reason = %rejection.message, "event rejected");
-                    return Verdict::Refuse("the event was rejected");
-                }
-                Err(ProposeError::TooLarge { .. }) => {
-                    count(&self.counters.oversize);
-                    return Verdict::Refuse("the event is too large");
-                }
-                Err(error) => {
-                    count(&self.counters.events_not_now);
-                    tracing::debug!(%device, kind = %event.kind, %error, "event could not be committed");
-                    return not_now(qos, "the event could not be committed; send it again");
-                }
-            }
-        }
-        TAKEN
     }
 
     fn refuse(&self, device: &DeviceId, refused: Refused) -> Verdict {
@@ -331,11 +275,6 @@ fn not_now(qos: Qos, reason: &'static str) -> Verdict {
         Qos::AtMostOnce => Verdict::Refuse(reason),
         Qos::AtLeastOnce | Qos::ExactlyOnce => Verdict::NotNow(reason),
     }
-}
-
-/// Whether a deployed flow may take `event`, or the engine itself does (doors, passages, alarms).
-fn wants(group: &GroupRef, event: &Event) -> bool {
-    interest::wants(&group.state().read(), event)
 }
 
 #[cfg(test)]

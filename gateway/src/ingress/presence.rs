@@ -4,14 +4,15 @@
 use crate::consensus::GroupRef;
 use crate::effects::clock::wall_now;
 use crate::telemetry::Telemetry;
+use futures::future::join_all;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use spalla_shared::engine::{Command, State};
-use spalla_shared::id::{DeviceId, NodeId};
+use spalla_shared::id::{DeviceId, GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Proposals at a time: a building whose power returns connects all its devices at once.
 const PROPOSALS_MAX: usize = 32;
@@ -27,7 +28,8 @@ pub struct Presence {
     here: Mutex<BTreeMap<DeviceId, Here>>,
     /// What devices with a convention last said of the parts of their availability, while their login is here.
     parts: Mutex<BTreeMap<DeviceId, BTreeMap<usize, bool>>>,
-    woken: Notify,
+    /// Counts what may be news: each group is told by a loop of its own, or one without a quorum would hold the others up.
+    woken: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
@@ -36,8 +38,8 @@ struct Here {
     session: u64,
     /// Those that are connected now; a device may listen in one and speak in another. As many as the broker lets in by one login.
     live: BTreeSet<u64>,
-    /// The log has taken this session: where it names another gateway now, the device went there later.
-    told: bool,
+    /// Whose log has taken this session: where it names another gateway now, the device went there later.
+    told: BTreeSet<GroupId>,
     /// The bridge whose login speaks for it.
     via: Option<DeviceId>,
 }
@@ -51,15 +53,15 @@ struct News {
 
 impl Presence {
     pub fn new(node: NodeId, telemetry: Arc<Telemetry>) -> Self {
-        Self { node, telemetry, here: Mutex::default(), parts: Mutex::default(), woken: Notify::new() }
+        Self { node, telemetry, here: Mutex::default(), parts: Mutex::default(), woken: watch::Sender::new(0) }
     }
 
     pub fn came(&self, device: DeviceId, session: u64) {
         let mut here = self.here.lock();
         let mut live = here.remove(&device).filter(|held| held.via.is_none()).map(|held| held.live).unwrap_or_default();
         live.insert(session);
-        here.insert(device, Here { session, live, told: false, via: None });
-        self.woken.notify_one();
+        here.insert(device, Here { session, live, told: BTreeSet::new(), via: None });
+        self.wake();
     }
 
     /// `Some` with the session that it is known by once its last one ended. With a bridge go those behind it.
@@ -82,7 +84,7 @@ impl Presence {
             }
             stays
         });
-        self.woken.notify_one();
+        self.wake();
         Some(known_by)
     }
 
@@ -92,7 +94,7 @@ impl Presence {
         let of_it = parts.entry(device.clone()).or_default();
         of_it.insert(part, online);
         let there = of_it.values().all(|online| *online);
-        self.woken.notify_one();
+        self.wake();
         there
     }
 
@@ -122,7 +124,7 @@ impl Presence {
                 continue;
             }
             self.telemetry.connected(id, session, wall_now());
-            here.insert(id.clone(), Here { session, live: BTreeSet::new(), told: false, via: Some(bridge.clone()) });
+            here.insert(id.clone(), Here { session, live: BTreeSet::new(), told: BTreeSet::new(), via: Some(bridge.clone()) });
         }
     }
 
@@ -131,14 +133,21 @@ impl Presence {
         self.here.lock().get(device).map_or(0, |held| held.session)
     }
 
+    fn wake(&self) {
+        self.woken.send_modify(|count| *count += 1);
+    }
+
     pub async fn keep(&self, groups: &[GroupRef]) {
+        join_all(groups.iter().map(|group| self.keep_one(group))).await;
+    }
+
+    async fn keep_one(&self, group: &GroupRef) {
+        let mut woken = self.woken.subscribe();
         loop {
-            for group in groups {
-                stream::iter(self.differences(group)).for_each_concurrent(PROPOSALS_MAX, |news| self.tell(group, news)).await;
-            }
+            stream::iter(self.differences(group)).for_each_concurrent(PROPOSALS_MAX, |news| self.tell(group, news)).await;
             // A mesh without quorum is not asked as fast as it refuses.
             tokio::time::sleep(PACE).await;
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.woken.notified()).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, woken.changed()).await;
         }
     }
 
@@ -151,13 +160,16 @@ impl Presence {
 
     fn differences(&self, group: &GroupRef) -> Vec<News> {
         let state = group.state().read();
-        self.follow_bridges(&state);
+        // A building's group learns of new devices later than the mesh.
+        if group.id().site().is_none() {
+            self.follow_bridges(&state);
+        }
         let here = self.here.lock();
         let mut news = Vec::new();
         for (device, held) in here.iter() {
             let Some(known) = state.devices.get(device) else { continue };
             let says_so = known.attached.as_ref().is_some_and(|at| at.node == self.node && at.session == held.session);
-            if !says_so && (!held.told || known.attached.is_none()) {
+            if !says_so && (!held.told.contains(group.id()) || known.attached.is_none()) {
                 news.push(News { device: device.clone(), session: held.session, online: true });
             }
         }
@@ -182,7 +194,7 @@ impl Presence {
                     && let Some(held) = self.here.lock().get_mut(&news.device)
                     && held.session == news.session
                 {
-                    held.told = true;
+                    held.told.insert(group.id().clone());
                 }
             }
             Err(error) => tracing::debug!(device = %news.device, online = news.online, %error, "presence not told yet"),

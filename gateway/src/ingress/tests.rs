@@ -1,7 +1,7 @@
 //! Ingress as the broker meets it, against a group in memory.
 
 use super::*;
-use crate::consensus::Group;
+use crate::consensus::{Group, ProposeError};
 use crate::effects::clock::wall_now;
 use crate::effects::credential;
 use crate::effects::test_support::{LocalGroup, NODE};
@@ -9,7 +9,9 @@ use crate::telemetry::Quality;
 use argon2::password_hash::PasswordHasher;
 use spalla_broker::hooks::{Credentials, Hooks, Principal, Refusal};
 use spalla_shared::device::AckStatus;
+use spalla_shared::engine::Command;
 use spalla_shared::engine::state::Attachment;
+use spalla_shared::event::Event;
 use spalla_shared::id::{Actor, CredentialId};
 use spalla_shared::resource::{Client, FlowDocument, Resource};
 use spalla_shared::value::Value;
@@ -33,7 +35,13 @@ fn fixture() -> Fixture {
         reader.device.opens = Some(DeviceId::new("hq/door-1"));
     });
     let key = credential::signing_key(&"07".repeat(32)).unwrap();
-    let options = IngressOptions { node: NODE, boot: 3, allow_anonymous: false, credential_key: key.verifying_key() };
+    let options = IngressOptions {
+        node: NODE,
+        boot: 3,
+        allow_anonymous: false,
+        credential_key: key.verifying_key(),
+        alone_after: Duration::from_secs(60),
+    };
     let (telemetry, acks) = (Arc::new(Telemetry::default()), Arc::new(Acks::default()));
     let ingress = Ingress::new(options, vec![group.clone()], telemetry.clone(), acks.clone());
     Fixture { ingress, group, telemetry, acks, key }

@@ -2,15 +2,15 @@
 
 mod backfill;
 mod gauges;
+mod groups;
 mod lives;
 mod summaries;
 
 use crate::api;
-use crate::config::Config;
+use crate::bridge::Bridge;
+use crate::config::{self, Config};
 use crate::consensus::{Gateway, GroupPlan, Mesh, MeshConfig, RecordSink, Tuning};
-use crate::effects::{
-    Acks, Dispatcher, ExecutorOptions, Executors, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential,
-};
+use crate::effects::{Acks, Dispatcher, ExecutorOptions, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential};
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
 use crate::listeners::Listeners;
@@ -68,19 +68,23 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         .map(|gateway| Gateway { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() })
         .collect();
     let tls = Tls { ca: read(&config.peers.ca)?, certificate: read(&config.peers.certificate)?, key: read(&config.peers.key)? };
+    let plans = GroupPlan::all(&gateways);
+    let tuning = tuning(&config);
+    let alone_after = tuning.alone_after();
     let mesh_config = MeshConfig {
         node: config.node,
         data: config.data.clone(),
-        groups: vec![GroupPlan::mesh(&gateways)],
+        groups: plans.clone(),
         gateways,
         founds: !config.peers.joined,
         listen: config.peers.listen,
         tls,
-        tuning: tuning(&config),
+        tuning,
     };
     let sink: Arc<dyn RecordSink> = Arc::new(history.clone());
     let mesh = Arc::new(Mesh::start(mesh_config, sink).await?);
     let group = mesh.group(&GroupId::mesh()).context("this gateway is not in the list peers.gateways")?;
+    let own = mesh.group(&GroupId::of_site(&config.site)).context("this gateway's site is not the one in peers.gateways")?;
     let mut mesh_failure = mesh.failure();
 
     // From devices, and to them.
@@ -91,8 +95,9 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         boot: mesh.boot(),
         allow_anonymous: config.devices.allow_anonymous,
         credential_key: signing_key.verifying_key(),
+        alone_after,
     };
-    let ingress = Ingress::new(ingress_options, vec![group.clone()], telemetry.clone(), acks.clone());
+    let ingress = Ingress::new(ingress_options, vec![group.clone(), own.clone()], telemetry.clone(), acks.clone());
     // Sessions, what waits for them and retained messages outlive a restart; device commands never do.
     let store = config.data.join("broker.db");
     let broker_config = config.devices.broker(store).map_err(|what| anyhow::anyhow!("devices.tls: {what}"))?;
@@ -106,16 +111,6 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         webhook: config.notify.webhook.clone(),
         takeover_wait: ExecutorOptions::TAKEOVER_WAIT_DEFAULT,
     };
-    let executors = Executors::new(
-        executor_options,
-        group.clone(),
-        broker.clone(),
-        telemetry.clone(),
-        acks,
-        HttpClient::default(),
-        SecretFolder::new(config.secrets.folder.clone()),
-        config.workbooks.clone().map(Workbooks::new),
-    );
     let mut rooms = JoinSet::new();
     let members = Members {
         config: config.clone(),
@@ -132,25 +127,45 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     rooms.spawn(listeners.clone().heed_hangup());
     rooms.spawn(ingress.clone().keep_births(broker.clone()));
     rooms.spawn(ingress.clone().keep_policies());
-    rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
-    rooms.spawn(clock::keep_time(group.clone()));
-    tokio::spawn(announce(group.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
-
-    // What a snapshot carried this gateway over, from the others.
     mesh.register(backfill::PREFIX, Arc::new(backfill::Answer(history.reader())));
-    let backfill = backfill::Backfill { group: group.id().clone(), history: history.clone(), mesh: Arc::downgrade(&mesh) };
-    rooms.spawn(backfill.run());
+    let outside = groups::Outside {
+        link: broker.clone(),
+        telemetry: telemetry.clone(),
+        acks,
+        http: HttpClient::default(),
+        secrets: SecretFolder::new(config.secrets.folder.clone()),
+        workbooks: config.workbooks.clone().map(Workbooks::new),
+    };
+    for plan in &plans {
+        let Some(of_plan) = mesh.group(&plan.id) else { continue };
+        let beside = if plan.id == GroupId::mesh() { Some(own.clone()) } else { Some(group.clone()) };
+        let executors = outside.executors(executor_options.clone(), of_plan.clone(), beside);
+        rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
+        rooms.spawn(clock::keep_time(of_plan.clone()));
+        tokio::spawn(announce(of_plan.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
+        if plan.id.site().is_some() {
+            let lease = Duration::from_secs(u64::from(config.doors.offline_lease_h) * 60 * 60);
+            rooms.spawn(Bridge { mesh: group.clone(), site: of_plan, lease }.run());
+        }
+        // What a snapshot carried this gateway over, from the others.
+        let backfill = backfill::Backfill { group: plan.id.clone(), history: history.clone(), mesh: Arc::downgrade(&mesh) };
+        rooms.spawn(backfill.run());
+    }
 
     // Towards the cloud.
     let maker = summaries::maker(&config, &group, &telemetry);
     mesh.register(summaries::PREFIX, Arc::new(summaries::Answer(maker.clone())));
     let peers = Arc::new(summaries::Peers { mesh: Arc::downgrade(&mesh), config: config.clone() });
     let uplink = match &config.cloud {
+        Some(cloud) => Some(uplink::start(cloud, group.clone(), maker, peers, uplink_options(&config, cloud, config.mesh.clone()))?),
+        None => None,
+    };
+    // The building's group counts for itself: to the cloud it is a mesh of its own.
+    let uplink_of_building = match &config.cloud {
         Some(cloud) => {
-            let names = uplink::Names { organisation: config.organisation.clone(), mesh: config.mesh.clone() };
-            let now: uplink::Now = Arc::new(clock::wall_now);
-            let options = uplink::UplinkOptions { names, encoding: cloud.encoding, timings: uplink::Timings::default(), now };
-            Some(uplink::start(cloud, group.clone(), maker, peers, options)?)
+            let options = uplink_options(&config, cloud, format!("{}~{}", config.mesh, config.site));
+            let maker = summaries::maker(&config, &own, &telemetry);
+            Some(uplink::start(cloud, own.clone(), maker, Arc::new(summaries::Nobody), options)?)
         }
         None => None,
     };
@@ -161,6 +176,8 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     let app = api::App {
         config: config.clone(),
         group: group.clone(),
+        groups: mesh.groups().into(),
+        plans: plans.into(),
         history: history.reader(),
         history_file: history.clone(),
         backups: Arc::new(tokio::sync::Semaphore::new(1)),
@@ -190,16 +207,13 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     // The others need not miss a leader that goes on purpose.
     members.step_back().await;
     // All doors at once, so that a slow client at one does not hold up the others.
-    let uplink = async {
-        if let Some(uplink) = uplink {
-            let _ = tokio::time::timeout(Duration::from_secs(1), uplink.stop()).await;
-        }
-    };
-    tokio::join!(server.stop(), uplink, broker.shutdown());
+    let uplinks = uplink.into_iter().chain(uplink_of_building);
+    let uplinks = futures::future::join_all(uplinks.map(|uplink| tokio::time::timeout(Duration::from_secs(1), uplink.stop())));
+    tokio::join!(server.stop(), uplinks, broker.shutdown());
     // The others hear that the devices are gone from here; where that cannot be said now, the next start does.
     let _ = tokio::time::timeout(FAREWELL_TIME_MAX, ingress.settled()).await;
     rooms.shutdown().await;
-    drop(group);
+    drop((group, own));
     if let Some(mesh) = Arc::into_inner(mesh) {
         mesh.stop().await;
     }
@@ -208,6 +222,11 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         Some(why) => bail!("stopped: {why}"),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn uplink_options(config: &Config, cloud: &config::Cloud, mesh: String) -> uplink::UplinkOptions {
+    let names = uplink::Names { organisation: config.organisation.clone(), mesh };
+    uplink::UplinkOptions { names, encoding: cloud.encoding, timings: uplink::Timings::default(), now: Arc::new(clock::wall_now) }
 }
 
 /// Every address that devices may use.

@@ -38,6 +38,16 @@ impl Service for Answer {
     }
 }
 
+/// A building's group speaks of its own site only.
+pub struct Nobody;
+
+#[async_trait]
+impl PeerSummaries for Nobody {
+    async fn collect(&self) -> Vec<SiteSummary> {
+        Vec::new()
+    }
+}
+
 /// Asks one gateway of every other site.
 pub struct Peers {
     /// Weak: the mesh must be able to end while an uplink still holds this.

@@ -88,6 +88,8 @@ struct DeviceEntry {
     session: Option<u64>,
     was_connected: bool,
     says_online: Option<bool>,
+    /// What it said before, it said before it was away.
+    heard_from: Timestamp,
     last_seen: Option<Timestamp>,
     events: u64,
     format: Option<Format>,
@@ -164,6 +166,9 @@ impl Telemetry {
     /// The device's own word on `online`.
     pub fn says_online(&self, device: &DeviceId, online: bool, at: Timestamp) {
         if let Some(entry) = entry_of(&mut self.devices.write(), device) {
+            if !online {
+                entry.heard_from = at.plus(1);
+            }
             entry.says_online = Some(online);
             entry.last_seen = Some(at);
         }
@@ -171,6 +176,9 @@ impl Telemetry {
 
     pub fn connected(&self, device: &DeviceId, session: u64, at: Timestamp) {
         if let Some(entry) = entry_of(&mut self.devices.write(), device) {
+            if entry.was_connected && entry.session.is_none() {
+                entry.heard_from = at;
+            }
             entry.session = Some(session);
             entry.was_connected = true;
             entry.last_seen = Some(at);
@@ -245,8 +253,8 @@ fn entry_of<'a>(devices: &'a mut BTreeMap<DeviceId, DeviceEntry>, device: &Devic
 
 impl DeviceEntry {
     fn reading(&self, held: &Property, now: Timestamp) -> Reading {
-        let gone = self.was_connected && self.session.is_none();
-        let fresh = now.since(held.received_at) <= held.stale_after_ms;
+        let gone = (self.was_connected && self.session.is_none()) || self.says_online == Some(false);
+        let fresh = now.since(held.received_at) <= held.stale_after_ms && held.received_at >= self.heard_from;
         let quality = if fresh && !gone { Quality::Live } else { Quality::Stale };
         Reading { value: held.value.clone(), observed_at: held.observed_at, received_at: held.received_at, quality }
     }
@@ -284,6 +292,32 @@ mod tests {
         telemetry.disconnected(&device(), 2);
         let reading = telemetry.latest(&device(), "temperature", Timestamp(1_100));
         assert_eq!((reading.quality, reading.value), (Quality::Stale, Value::Int(21)));
+    }
+
+    /// A door may have moved while its contact was away: what it said before was shown as live again once it was back.
+    #[test]
+    fn what_a_device_said_before_it_was_away_stays_stale_when_it_is_back() {
+        let telemetry = Telemetry::default();
+        let quality = |at: i64| telemetry.latest(&device(), "open", Timestamp(at)).quality;
+        let says =
+            |open: bool, at: i64| telemetry.record(&device(), "open", Value::Bool(open), Timestamp(at), Timestamp(at), 5_000).unwrap();
+        telemetry.connected(&device(), 1, Timestamp(1_000));
+        says(false, 1_000);
+        telemetry.disconnected(&device(), 1);
+        telemetry.connected(&device(), 2, Timestamp(1_200));
+        assert_eq!(quality(1_300), Quality::Stale);
+        says(false, 1_300);
+        assert_eq!(quality(1_300), Quality::Live);
+        // Connected, and by its own word not there: a gateway of radio devices, a lock without its bridge.
+        telemetry.says_online(&device(), false, Timestamp(1_400));
+        assert_eq!(quality(1_400), Quality::Stale);
+        telemetry.says_online(&device(), true, Timestamp(1_500));
+        assert_eq!(quality(1_500), Quality::Stale);
+        // Some tell how things are before they tell that they are there.
+        telemetry.says_online(&device(), false, Timestamp(1_600));
+        says(true, 1_700);
+        telemetry.says_online(&device(), true, Timestamp(1_800));
+        assert_eq!(quality(1_800), Quality::Live);
     }
 
     #[test]

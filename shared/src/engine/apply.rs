@@ -2,9 +2,10 @@
 
 use super::command::{Accepted, Command, Entry, FlowSelector, Reply};
 use super::context::Context;
+use super::door::Doors;
 use super::interpreter::{Begin, Interpreter};
 use super::state::State;
-use super::{Applied, dedupe, denial, function, operator, rollout, roster, schedule, semantics, timer};
+use super::{Applied, crossing, dedupe, denial, function, operator, rollout, roster, schedule, semantics, site, timer};
 use crate::id::Actor;
 use crate::value::Value;
 use std::sync::Arc;
@@ -35,7 +36,11 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
             reply
         }
         Command::Start { flow, input, key, by } => start(interpreter, flow, input, key, by),
-        Command::Event { event, historical } => interpreter.event(event, *historical),
+        Command::Event { event, historical } => {
+            // In a building's group the flows hear of it; doors, passages and alarms are the mesh's, as long as it can be told.
+            let doors = if context.state.group.site().is_some() { Doors::Elsewhere } else { Doors::Here(None) };
+            interpreter.event(event, *historical, doors)
+        }
         Command::Presence { device, node, session, online } => function::presence(context, device, *node, *session, *online),
         Command::NodeUp { node, site, boot, version, api } => function::node_up(context, *node, site, *boot, version, api.as_ref()),
         Command::EffectAttempt { effect, node } => function::effect_attempt(context, *effect, *node),
@@ -54,6 +59,8 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
         Command::Operator { instance, action, by } => operator::act(interpreter, instance, action, by),
         Command::Flow { flow, action, by } => rollout::act(context, flow, *action, by),
         Command::Uplink(command) => function::uplink(context, command),
+        Command::Crossing(command) => crossing::act(interpreter, command),
+        Command::Site(command) => site::act(interpreter, command),
         Command::Understands { node, semantics } => semantics::understands(context, *node, *semantics),
         Command::Denials { node, denials, key } => denial::note(context, *node, denials, key),
         Command::EnableSemantics { version } => semantics::enable(context, *version),
@@ -69,7 +76,7 @@ fn start(interpreter: &mut Interpreter, flow: &FlowSelector, input: &Value, key:
         return Ok(Accepted::Started { instance });
     }
     let found = rollout::find(interpreter.context.state, &flow.namespace, &flow.name, flow.version.as_deref())?;
-    let begin = Begin { flow: found, input: input.clone(), by: by.clone(), parent: None, depth: 0, events_from: None };
+    let begin = Begin { flow: found, input: input.clone(), by: by.clone(), parent: None, depth: 0, events_from: None, late: false };
     let instance = interpreter.begin(begin)?;
     if let Some(key) = key {
         dedupe::remember(interpreter.context, key, Some(instance.clone()));

@@ -1,11 +1,14 @@
 //! What a log entry carries. Everything that could differ between replicas (time, chance, text parsing) rides inside.
 
+use super::access::{Credential, Grant};
+use super::crossing::CrossingItem;
 use super::effect::Outcome;
+use super::precedence::Holds;
 use super::problem::Problem;
 use super::roster::MemberCommand;
 use crate::event::Event;
 use crate::flow::plan::FlowKey;
-use crate::id::{Actor, DeviceId, EffectId, InstanceId, NodeId, SiteId, WorkItemId};
+use crate::id::{Actor, DeviceId, EffectId, GroupId, InstanceId, NodeId, SiteId, WorkItemId};
 use crate::resource::Resource;
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -87,6 +90,10 @@ pub enum Command {
         by: Actor,
     },
     Uplink(UplinkCommand),
+    /// What one group tells another.
+    Crossing(CrossingCommand),
+    /// What only a building's group is told.
+    Site(SiteCommand),
     /// A gateway says which semantics its build knows; proposed by each gateway after it starts.
     Understands {
         node: NodeId,
@@ -188,6 +195,37 @@ pub enum UplinkCommand {
     Speak { node: NodeId, until: Timestamp },
     /// The speaker steps back (its cloud link is down).
     Yield { node: NodeId, epoch: u64 },
+}
+
+/// Between two groups: each keeps what it owes the other, numbered, until the other has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CrossingCommand {
+    /// To the group that is told: what `from` owes it up to `upto_seq`, in order. What it knows already is passed over; what is
+    /// left out between its items concerns nobody there.
+    Deliver { from: GroupId, items: Vec<CrossingItem>, upto_seq: u64 },
+    /// To the group that told: `by` has everything up to `upto_seq`.
+    Taken { by: GroupId, upto_seq: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SiteCommand {
+    /// Resources of the mesh that this building needs, and all flows that live in it with whether they may be started. `upto`, with
+    /// the last part: the mesh's [`declared_at`](super::State::declared_at) that it brings this group to.
+    Mirror { resources: Vec<Resource>, flows: Option<Vec<(FlowKey, bool)>>, upto: Option<u64> },
+    /// The mesh is in reach. Doors are decided alone for at most `lease_ms` behind the newest of these.
+    Heard { lease_ms: u64 },
+    /// An event that the mesh cannot be told of now: this group stands in for it, and owes it the event.
+    Alone { event: Event, historical: bool, known: Option<Box<Known>> },
+}
+
+/// What the mesh last said of a credential that is shown at a door, as the gateway that heard the reader knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    pub credential: Option<Credential>,
+    /// The grants on it that reach this door by the mesh's areas.
+    pub grants: Vec<Grant>,
+    /// What the mesh holds the door in.
+    pub holds: Holds,
 }
 
 /// What the proposer hears.

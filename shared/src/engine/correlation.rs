@@ -2,11 +2,13 @@
 
 use super::command::{Accepted, Rejection, Reply};
 use super::dedupe;
+use super::door::{Doors, PASSED};
 use super::function;
 use super::instance::{Frame, Listening, Work};
 use super::interest::{filters_of, holds, is_for_all, matches_static};
 use super::interpreter::{Budgets, Cursor, Interpreter, static_value};
 use super::state::{EarlyEvent, State};
+use super::whereabouts;
 use crate::event::{DATA_SIZE_MAX, Event};
 use crate::flow::plan::{AttributeMatch, Consume, EventFilter, FlowKey, Listen, TaskId, TaskKind, Until};
 use crate::id::{Actor, InstanceId};
@@ -34,7 +36,7 @@ struct Verdict {
 
 impl Interpreter<'_, '_> {
     /// `Command::Event`. Refused: `limit` (too large).
-    pub fn event(&mut self, event: &Event, historical: bool) -> Reply {
+    pub fn event(&mut self, event: &Event, historical: bool, doors: Doors) -> Reply {
         if event.data.size() > DATA_SIZE_MAX {
             return Err(Rejection::new("limit", format!("event data of more than {DATA_SIZE_MAX} bytes")));
         }
@@ -47,7 +49,11 @@ impl Interpreter<'_, '_> {
         let shown =
             [("id", &event.id), ("source", &event.source), ("type", &event.kind)].map(|(name, text)| (name, Value::String(text.clone())));
         self.context.audit(Actor::system(), action, &*event.source, Value::object(shown));
-        function::access_event(self.context, event, historical);
+        match doors {
+            Doors::Here(known) => function::access_event(self.context, event, historical, known),
+            Doors::Late if *event.kind == *PASSED => whereabouts::passed(self.context, event),
+            Doors::Late | Doors::Elsewhere => {}
+        }
         self.taken.clear();
         self.deliver(event, !historical);
         self.settle();

@@ -31,6 +31,7 @@ pub fn deploy(context: &mut Context, resources: &[Resource], by: &Actor) -> Repl
             let title = format!("{kind} {name}");
             context.audit(by.clone(), "resource.deployed", &title, detail(resource, &plans));
             changed.push(Arc::from(title));
+            context.state.declared_at = context.index;
         }
     }
     Ok(Accepted::Deployed { changed })

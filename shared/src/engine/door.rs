@@ -2,12 +2,16 @@
 //!
 //! It decides from replicated grants only, and leaves an audit record either way. A presentation that is late opens nothing.
 
+use super::access::Credential;
+use super::command::Known;
 use super::context::Context;
+use super::crossing;
 use super::effect::Owner;
 use super::function::access;
 use super::function::device::{self, Ask};
 use super::outbox::{self, OutboxClass};
-use super::precedence::Priority;
+use super::precedence::{self, Mode, Priority, Wanted};
+use super::site;
 use super::state::State;
 use super::whereabouts;
 use crate::device::{Bound, CommandClass, Profile};
@@ -26,13 +30,23 @@ pub const PRESENTED_AGE_MAX_MS: u64 = 10_000;
 /// The opening command of a door, in order of preference.
 const OPENING_NAMES: [&str; 2] = ["open", "unlock"];
 
+/// Whether this group decides at the door that an event was shown at. One does: the mesh's, or the building's where that stands in.
+#[derive(Clone, Copy, Debug)]
+pub enum Doors<'a> {
+    /// With what the mesh last said, where this is a building's group.
+    Here(Option<&'a Known>),
+    /// It was decided in a building's group: only passages are noted.
+    Late,
+    Elsewhere,
+}
+
 /// Looks at an event that the log took: alarms go to the cloud, passages to the whereabouts, presentations to a decision.
-pub fn event(context: &mut Context, event: &Event, historical: bool) {
+pub fn event(context: &mut Context, event: &Event, historical: bool, known: Option<&Known>) {
     if is_alarm(context.state, event) {
         outbox::push(context, OutboxClass::Alarm, event.clone());
     }
     match &*event.kind {
-        PRESENTED => presented(context, event, historical),
+        PRESENTED => presented(context, event, historical, known),
         PASSED => whereabouts::passed(context, event),
         _ => {}
     }
@@ -57,15 +71,15 @@ fn is_alarm(state: &State, event: &Event) -> bool {
         .is_some_and(|profile| profile.capabilities.iter().any(|capability| capability.events.get(name).is_some_and(|event| event.alarm)))
 }
 
-fn presented(context: &mut Context, event: &Event, historical: bool) {
+fn presented(context: &mut Context, event: &Event, historical: bool, known: Option<&Known>) {
     let Some(reader) = source_device(event) else { return };
     let Some(door) = context.state.devices.get(&reader).and_then(|reader| reader.device.opens.clone()) else { return };
     let credential = CredentialId::new(event.data.get("credentialId").and_then(Value::as_str).unwrap_or_default());
-    let decision = decide(context, event, historical, &credential, &door).and_then(|grant| {
-        open(context, &door, &credential)?;
+    let decision = decide(context, event, historical, &credential, &door, known).and_then(|grant| {
+        open(context, &door, &credential, known)?;
         Ok(grant)
     });
-    let holder = context.state.credentials.get(&credential).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
+    let holder = known_credential(context, &credential, known).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
     let (action, kind, word) = match decision {
         Ok(grant) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str()))),
         Err(reason) => ("access.denied", DENIED, ("reason", Value::from(&*reason))),
@@ -88,11 +102,25 @@ fn presented(context: &mut Context, event: &Event, historical: bool) {
         data,
         extensions: Default::default(),
     };
+    crossing::emitted(context, &told, None);
     context.events.push_back(told);
 }
 
+/// A credential of this group, or one that the mesh last said something of.
+fn known_credential<'a>(context: &'a Context, id: &CredentialId, known: Option<&'a Known>) -> Option<&'a Credential> {
+    let of_mesh = known.and_then(|known| known.credential.as_ref()).filter(|credential| credential.id == *id);
+    context.state.credentials.get(id).or(of_mesh)
+}
+
 /// The grant that opens the door now, or why none does.
-fn decide(context: &Context, event: &Event, historical: bool, credential: &CredentialId, door: &DeviceId) -> Result<GrantId, Arc<str>> {
+fn decide(
+    context: &Context,
+    event: &Event,
+    historical: bool,
+    credential: &CredentialId,
+    door: &DeviceId,
+    known: Option<&Known>,
+) -> Result<GrantId, Arc<str>> {
     let now = context.now;
     if historical {
         return Err("historical".into());
@@ -106,7 +134,7 @@ fn decide(context: &Context, event: &Event, historical: bool, credential: &Crede
     if event.data.get("verified").and_then(Value::as_bool) != Some(true) {
         return Err("unverified".into());
     }
-    let Some(credential) = context.state.credentials.get(credential) else { return Err("unknown-credential".into()) };
+    let Some(credential) = known_credential(context, credential, known) else { return Err("unknown-credential".into()) };
     if credential.revoked_at.is_some() {
         return Err("revoked".into());
     }
@@ -116,8 +144,12 @@ fn decide(context: &Context, event: &Event, historical: bool, credential: &Crede
     if credential.valid_until <= now {
         return Err("expired".into());
     }
+    if known.is_some() && site::lease_is_over(context) && !site::is_emergency(credential) {
+        return Err("offline-lease".into());
+    }
     let covers = |doors: &[DeviceId]| doors.contains(door);
-    let grants = access::grants_for(context.state, &credential.id);
+    let of_mesh = known.into_iter().flat_map(|known| &known.grants).filter(|grant| grant.credential == credential.id);
+    let grants = access::grants_for(context.state, &credential.id).chain(of_mesh);
     // An area that changed since opens what it holds now.
     let mut here = grants
         .filter(|grant| match grant.area.as_ref().and_then(|area| context.state.areas.get(area)) {
@@ -132,10 +164,14 @@ fn decide(context: &Context, event: &Event, historical: bool, credential: &Crede
     in_time.map(|grant| grant.id.clone()).ok_or_else(|| "outside-grant-time".into())
 }
 
-fn open(context: &mut Context, door: &DeviceId, credential: &CredentialId) -> Result<(), Arc<str>> {
+fn open(context: &mut Context, door: &DeviceId, credential: &CredentialId, mesh: Option<&Known>) -> Result<(), Arc<str>> {
     let Some(known) = context.state.devices.get(door) else { return Err("unknown-door".into()) };
     let command = context.state.profiles.get(&known.device.profile).and_then(|profile| opening_command(profile));
     let Some(command) = command else { return Err("no-opening-command".into()) };
+    let wanted = Wanted { command: &command, mode: Some(Mode::Open), priority: Priority::Grant, flow: None };
+    if mesh.is_some_and(|mesh| precedence::refusal(&mesh.holds, &wanted).is_some()) {
+        return Err("refused".into());
+    }
     let ask = Ask {
         command,
         args: Value::object([("credentialId", Value::from(credential.as_str()))]),
@@ -195,7 +231,7 @@ mod tests {
     /// What the audit says of one presentation: `granted` or the reason.
     fn present(context: &mut Context, time: Timestamp, data: &str, historical: bool) -> String {
         let presented = event(PRESENTED, "/sites/hq/devices/reader", time, data);
-        access_event(context, &presented, historical);
+        access_event(context, &presented, historical, None);
         let Some(RecordBody::Audit(link)) = context.records.last().map(|record| &record.body) else { panic!("no audit") };
         assert_eq!(&*link.subject, "hq/door-1");
         match &*link.action {
@@ -277,7 +313,7 @@ mod tests {
         let mut context = Context::new(&mut state, 1, NOW);
         let pass = |context: &mut Context, at: i64, person: &str, direction: &str| {
             let data = format!(r#"{{"holder":"{person}","direction":"{direction}"}}"#);
-            access_event(context, &event(PASSED, "/sites/hq/devices/reader", Timestamp(at), &data), true);
+            access_event(context, &event(PASSED, "/sites/hq/devices/reader", Timestamp(at), &data), true, None);
         };
         pass(&mut context, 10, "vera", "in");
         pass(&mut context, 11, "uwe", "in");
@@ -295,7 +331,7 @@ mod tests {
         let mut state = building();
         let mut context = Context::new(&mut state, 1, NOW);
         for kind in ["spalla.device.tamper", "spalla.device.other"] {
-            access_event(&mut context, &event(kind, "/sites/hq/devices/reader", NOW, "null"), false);
+            access_event(&mut context, &event(kind, "/sites/hq/devices/reader", NOW, "null"), false, None);
         }
         let alarms: Vec<&str> = context.state.outbox.items.iter().map(|item| &*item.event.kind).collect();
         assert_eq!(alarms, ["spalla.device.tamper"]);

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::state::State;
 use crate::device::CommandClass;
 use crate::flow::plan::HttpOutput;
-use crate::id::{CredentialId, DeviceId, EffectId, InstanceId, NodeId};
+use crate::id::{CredentialId, DeviceId, EffectId, GroupId, InstanceId, NodeId};
 use crate::time::Timestamp;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub enum Owner {
     Token { instance: InstanceId, token: u32, generation: u32 },
     /// A member of a group call of a token (`group:` targets): `member` is its place.
     Member { instance: InstanceId, token: u32, generation: u32, member: u32 },
+    /// A task of an instance of another group that awaits a flow here.
+    Elsewhere { group: GroupId, instance: InstanceId, token: u32, generation: u32 },
     /// A door decision of the engine's own.
     Door { device: DeviceId },
     /// Clean-up that nobody waits for (a credential revoked, a person told that a work item is gone).
@@ -52,7 +54,7 @@ impl Owner {
     pub fn instance(&self) -> Option<&InstanceId> {
         match self {
             Self::Token { instance, .. } | Self::Member { instance, .. } => Some(instance),
-            Self::Door { .. } | Self::Nobody => None,
+            Self::Elsewhere { .. } | Self::Door { .. } | Self::Nobody => None,
         }
     }
     /// Whether this is `caller`, or a member of `caller`'s group call.

@@ -4,6 +4,7 @@
 
 use super::command::{Accepted, Reply};
 use super::context::Context;
+use super::crossing;
 use super::effect::{Attempt, Effect, EffectClass, Outcome, Owner, Place, Request};
 use super::function::{device, group};
 use super::index::Owned;
@@ -144,6 +145,7 @@ pub fn answer(context: &mut Context, owner: Owner, result: Result<Value, Problem
     match owner {
         Owner::Token { .. } => context.wake(owner, result),
         Owner::Member { .. } => group::collect(context, owner, result),
+        Owner::Elsewhere { .. } => crossing::answer(context, owner, result),
         Owner::Door { .. } | Owner::Nobody => {}
     }
 }

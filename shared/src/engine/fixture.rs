@@ -98,6 +98,7 @@ fn plan(name: &str, life_safety: bool) -> Plan {
         title: name.into(),
         hash: "".into(),
         scope: Scope::Mesh,
+        sites: Vec::new(),
         life_safety,
         singleton: None,
         business_key: None,

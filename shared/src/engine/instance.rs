@@ -51,8 +51,20 @@ pub struct Instance {
     pub tokens: SmallMap<u32, Box<Token>>,
     /// Source of numbers for tokens, generations, guards and subscriptions; used once each.
     pub serial: u32,
+    /// How often one of its tokens began to wait for something from outside, or a sub-flow did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waits: u32,
     /// Timeouts that came due while it was suspended.
     pub held_guards: Vec<u32>,
+    /// Another group asked for it long ago, while nobody could be told: it opens nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+}
+
+/// For serde.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +76,32 @@ pub struct Token {
     pub frames: Vec<Frame>,
     pub wait: Wait,
     pub since: Timestamp,
+    /// Tasks since its instance last waited for anything: bounded, or a loop without a wait would go on for ever.
+    #[serde(default, skip_serializing_if = "Pace::is_fresh")]
+    pub pace: Pace,
+}
+
+/// How far a token went without its instance waiting once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    pub tasks: u32,
+    /// [`Instance::waits`] when the count began.
+    pub waits: u32,
+}
+
+impl Pace {
+    fn is_fresh(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// One task more; false where there were `most` already.
+    pub fn step(&mut self, waits: u32, most: u32) -> bool {
+        if self.waits != waits {
+            *self = Self { tasks: 0, waits };
+        }
+        self.tasks = self.tasks.saturating_add(1);
+        self.tasks <= most
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

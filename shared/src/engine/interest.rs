@@ -84,7 +84,12 @@ impl Interests {
 
 /// Whether a deployed flow's static filter takes the event, or doors and alarms do: what ingress asks before it proposes an event.
 pub fn wants(state: &State, event: &Event) -> bool {
-    super::door::hears(state, event) || state.interests.keep_ms(&mut Budgets::for_entry(state.semantics), event).is_some()
+    super::door::hears(state, event) || flows_want(state, event)
+}
+
+/// Whether a deployed flow's static filter takes the event.
+pub fn flows_want(state: &State, event: &Event) -> bool {
+    state.interests.keep_ms(&mut Budgets::for_entry(state.semantics), event).is_some()
 }
 
 /// The filters of a strategy, without those of its `until`.

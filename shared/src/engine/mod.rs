@@ -8,6 +8,7 @@ pub mod audit;
 pub mod command;
 pub mod context;
 pub mod correlation;
+pub mod crossing;
 pub mod dedupe;
 pub mod denial;
 pub mod deploy;
@@ -15,6 +16,7 @@ pub mod desk;
 pub mod door;
 pub mod effect;
 pub mod effect_end;
+pub mod fence;
 #[cfg(test)]
 mod fixture;
 pub mod function;
@@ -34,6 +36,7 @@ mod rollout;
 pub mod roster;
 pub mod schedule;
 pub mod semantics;
+pub mod site;
 pub mod state;
 mod task;
 #[cfg(test)]
@@ -45,7 +48,7 @@ mod waiting;
 pub mod whereabouts;
 pub mod work_item;
 
-pub use command::{Accepted, Command, Denial, Denied, Entry, Rejection, Reply};
+pub use command::{Accepted, Command, CrossingCommand, Denial, Denied, Entry, Known, Rejection, Reply, SiteCommand};
 pub use context::Context;
 pub use effect::{Effect, EffectClass, Outcome, Owner, Request};
 pub use problem::Problem;

@@ -37,6 +37,7 @@ pub(super) fn act(context: &mut Context, flow: &FlowKey, action: FlowAction, by:
         }
     };
     schedule::refresh(context);
+    context.state.declared_at = context.index;
     context.audit(by.clone(), word, flow.to_string(), Value::object([("current", current_of(context.state, flow))]));
     Ok(Accepted::Flow { key: flow.clone() })
 }
@@ -55,6 +56,11 @@ pub(super) fn find(state: &State, namespace: &str, name: &str, version: Option<&
         Some(version) => state.flows.keys().filter(named).find(|key| *key.version == *version),
         None => state.current.iter().find(named).or_else(|| state.flows.keys().find(named)),
     };
+    if let Some(found) = found
+        && state.plans.get(found).is_some_and(|plan| !plan.lives_in(&state.group))
+    {
+        return Err(Rejection::new("conflict", format!("{found} lives in buildings, not in group `{}`: start it in one", state.group)));
+    }
     let Some(found) = found else { return Err(Rejection::new("not-found", format!("no flow {} is deployed", title()))) };
     if state.flows.get(found).is_some_and(|flow| flow.enabled) {
         return Ok(found.clone());

@@ -47,8 +47,9 @@ fn ends_first(state: &State, flow: &FlowKey, plan: &Plan) -> bool {
 
 pub(super) fn refresh_interests(state: &mut State) {
     state.current = super::rollout::current(state);
-    let plans = state.plans.iter().map(|(key, plan)| (&**plan, state.current.contains(key)));
-    state.interests = Arc::new(Interests::of(plans));
+    let here = state.plans.iter().filter(|(_, plan)| plan.lives_in(&state.group));
+    state.interests = Arc::new(Interests::of(here.map(|(key, plan)| (&**plan, state.current.contains(key)))));
+    state.abroad = Arc::new(super::crossing::abroad(state));
 }
 
 fn scheduled_flow(timer: &Timer) -> Option<FlowKey> {
@@ -59,7 +60,7 @@ fn scheduled_flow(timer: &Timer) -> Option<FlowKey> {
 }
 
 fn current_plans(state: &State) -> impl Iterator<Item = (&FlowKey, &Arc<Plan>)> {
-    state.plans.iter().filter(|(key, _)| state.current.contains(*key))
+    state.plans.iter().filter(|(key, plan)| state.current.contains(*key) && plan.lives_in(&state.group))
 }
 
 /// Sets the flow's next timer. `due`: when the one before was due.
@@ -89,8 +90,10 @@ pub fn next_of_cron(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// A schedule's timer came due.
 pub(super) fn due(interpreter: &mut Interpreter, flow: FlowKey, due: Timestamp) {
-    let current = interpreter.context.state.current.contains(&flow);
-    let Some(plan) = interpreter.context.state.plans.get(&flow).cloned().filter(|_| current) else { return };
+    let state = &interpreter.context.state;
+    let current = state.current.contains(&flow);
+    let plan = state.plans.get(&flow).filter(|plan| current && plan.lives_in(&state.group)).cloned();
+    let Some(plan) = plan else { return };
     if !matches!(plan.schedule, Some(Schedule::After { .. })) {
         arm(interpreter.context, &flow, plan.schedule.as_ref(), Some(due));
     }
@@ -113,7 +116,7 @@ pub(super) fn instance_ended(context: &mut Context, instance: &Instance) {
 
 /// Starts a flow by its schedule; any other refusal than a running singleton is counted and audited, for nobody hears it.
 fn start(interpreter: &mut Interpreter, flow: &FlowKey, input: Value) -> Option<InstanceId> {
-    let begin = Begin { flow: flow.clone(), input, by: Actor::system(), parent: None, depth: 0, events_from: None };
+    let begin = Begin { flow: flow.clone(), input, by: Actor::system(), parent: None, depth: 0, events_from: None, late: false };
     match interpreter.begin(begin) {
         Ok(id) => Some(id),
         // A singleton that runs already is what the flow asks for, not a failure.

@@ -4,6 +4,7 @@
 
 use super::access::{Credential, Grant};
 use super::audit::AuditChain;
+use super::crossing::{Abroad, Crossings};
 use super::desk::Desk;
 use super::effect::{Effect, Owner};
 use super::index::Index;
@@ -13,6 +14,7 @@ use super::outbox::Outbox;
 use super::pool::PoolState;
 use super::roster::Roster;
 use super::schedule::Gathering;
+use super::site::Beside;
 use super::whereabouts::Present;
 use super::work_item::WorkItem;
 use crate::device::Profile;
@@ -94,6 +96,20 @@ pub struct State {
     pub outbox: Outbox,
     pub audit: AuditChain,
     pub counters: Counters,
+
+    /// Index of the newest entry that changed what is declared: resources, or which flows may be started. Not stored: 0 behind a
+    /// snapshot, which is another number than before, and so who follows it looks again.
+    #[serde(skip)]
+    pub declared_at: u64,
+    /// What groups owe each other.
+    #[serde(default, skip_serializing_if = "Crossings::is_empty")]
+    pub crossings: Crossings,
+    /// What a building's group knows of the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+    /// What flows of other groups listen to; derived from `plans`, not stored.
+    #[serde(skip)]
+    pub abroad: Arc<Vec<Abroad>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,6 +249,10 @@ impl State {
             outbox: Outbox::default(),
             audit: AuditChain::default(),
             counters: Counters::default(),
+            declared_at: 0,
+            crossings: Crossings::default(),
+            beside: None,
+            abroad: Arc::default(),
         }
     }
 
@@ -284,7 +304,7 @@ impl State {
             Owner::Token { instance, token, generation } | Owner::Member { instance, token, generation, .. } => {
                 self.instances.get(instance).is_some_and(|instance| instance.token_generation(*token) == Some(*generation))
             }
-            Owner::Door { .. } | Owner::Nobody => true,
+            Owner::Elsewhere { .. } | Owner::Door { .. } | Owner::Nobody => true,
         }
     }
 }

@@ -259,7 +259,7 @@ pub const CODES: &[Code] = &[
     warning(
         "unbounded-retry",
         "A retry without a limit",
-        "Ten attempts are made. Say how many are meant.",
+        "It is tried again ten times. Say how often is meant: `count` is the number of tries after the first.",
         "retry: { delay: PT2S }",
         "retry: { delay: PT2S, limit: { attempt: { count: 5 } } }",
     ),

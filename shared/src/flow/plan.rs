@@ -3,6 +3,7 @@
 //! A plan is never stored: each replica builds it from the canonical JSON that the log carries.
 
 use crate::expression::Expression;
+use crate::id::{GroupId, SiteId};
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,6 +42,8 @@ pub struct Plan {
     /// SHA-256 of the canonical JSON, lower-case hex.
     pub hash: Arc<str>,
     pub scope: Scope,
+    /// `spalla/sites`: with [`Scope::Site`], the buildings that it lives in; empty: in all.
+    pub sites: Vec<Arc<str>>,
     pub life_safety: bool,
     /// `spalla/singleton`: evaluated with the flow's input; while an instance with an equal key runs, no second one starts.
     pub singleton: Option<Expression>,
@@ -64,6 +67,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether `group` runs it: the mesh's group flows of the mesh, a building's group those that live in that building.
+    pub fn lives_in(&self, group: &GroupId) -> bool {
+        match group.site() {
+            None => self.scope == Scope::Mesh || self.unattended || *group == GroupId::rehearsal(),
+            Some(site) => self.scope == Scope::Site && self.is_for(&site),
+        }
+    }
+
+    /// Whether a flow of buildings is one of `site`'s.
+    pub fn is_for(&self, site: &SiteId) -> bool {
+        self.sites.is_empty() || self.sites.iter().any(|named| **named == *site.as_str())
+    }
+
     pub fn task(&self, id: TaskId) -> &Task {
         &self.tasks[id as usize]
     }

@@ -6,9 +6,10 @@ use crate::engine::command::Command;
 use crate::engine::deploy::RESOURCES_MAX;
 use crate::engine::effect::{Effect, Owner, Place};
 use crate::engine::pool::Lease;
-use crate::id::{Actor, DeviceId, NodeId, SiteId};
+use crate::id::{Actor, DeviceId, GroupId, NodeId, SiteId};
 use crate::resource::{Person, Resource};
 use crate::time::Timestamp;
+use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ const SOMEBODY: &str = "somebody-else";
 /// Everything declared and every device connected. The error says what was refused.
 pub fn build(at: Timestamp, mut resources: Vec<Resource>) -> Result<World, String> {
     let mut world = World::new(at);
+    if resources.iter().any(lives_in_a_building) {
+        world.state.group = GroupId::rehearsal();
+    }
     // What others name must be there before.
     resources.sort_by_key(|resource| match resource {
         Resource::Profile(_) => 0,
@@ -40,6 +44,12 @@ pub fn build(at: Timestamp, mut resources: Vec<Resource>) -> Result<World, Strin
         connect(&mut world, &device, true)?;
     }
     Ok(world)
+}
+
+fn lives_in_a_building(resource: &Resource) -> bool {
+    let Resource::Flow(flow) = resource else { return false };
+    let metadata = flow.document.get("document").and_then(|document| document.get("metadata"));
+    metadata.and_then(|metadata| metadata.get("spalla/scope")).and_then(Value::as_str) == Some("site")
 }
 
 /// A device comes or goes at its site's gateway.

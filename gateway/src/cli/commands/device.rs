@@ -147,7 +147,7 @@ async fn watch(client: &Client, id: Option<&str>, json: bool) -> Result<ExitCode
             } else {
                 heard(data);
             }
-            ControlFlow::<()>::Continue(())
+            if output::is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
     Ok(ExitCode::SUCCESS)

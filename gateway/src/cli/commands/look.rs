@@ -1,10 +1,11 @@
 //! Commands that only look: status, devices, audit.
 
-use super::super::client::Client;
+use super::super::client::{Client, encoded};
 use super::super::output::{self, Column, cell, outln};
 use super::time;
 use anyhow::Result;
 use serde_json::Value;
+use spalla_shared::id::GroupId;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -51,7 +52,28 @@ pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         data["outbox"]["newest_seq"],
         cell(&data["outbox"]["speaker"]["node"])
     );
+    groups(&data["groups"]);
     Ok(ExitCode::SUCCESS)
+}
+
+/// One row for each group that the gateway has a copy of.
+fn groups(groups: &Value) {
+    let row = |group: &Value| {
+        let part = if group["voter"] == true { "votes" } else { "copy" };
+        let heard = if group["stale"] == true { "no leader is heard of" } else { "" };
+        let mut cells: Vec<String> =
+            ["group", "leader", "term", "applied", "running", "owes"].iter().map(|key| cell(&group[*key])).collect();
+        cells.extend([part.to_owned(), heard.to_owned()]);
+        cells
+    };
+    let rows: Vec<Vec<String>> = groups.as_array().into_iter().flatten().map(row).collect();
+    output::table(&["GROUP", "LEADER", "TERM", "APPLIED", "RUNNING", "OWES", "HERE", ""], &rows, "no groups");
+}
+
+/// `?group=…` for a path, or nothing.
+pub fn of_group(path: &str, group: Option<&str>) -> String {
+    let sign = if path.contains('?') { '&' } else { '?' };
+    group.map_or_else(|| path.to_owned(), |group| format!("{path}{sign}group={}", encoded(group)))
 }
 
 pub async fn devices(client: &Client, json: bool) -> Result<ExitCode> {
@@ -82,7 +104,7 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn audit(client: &Client, limit: u64, json: bool) -> Result<ExitCode> {
+pub async fn audit(client: &Client, limit: u64, group: Option<&str>, json: bool) -> Result<ExitCode> {
     let columns: [Column; 6] = [
         ("SEQ", |link| cell(&link["seq"])),
         ("AT", |link| time(&link["at"])),
@@ -91,17 +113,18 @@ pub async fn audit(client: &Client, limit: u64, json: bool) -> Result<ExitCode> 
         ("ON", |link| cell(&link["subject"])),
         ("DATA", |link| link["data"].to_string()),
     ];
-    output::list(&client.get(&format!("/audit?limit={limit}")).await?, json, &columns, "the audit trail is empty");
+    output::list(&client.get(&of_group(&format!("/audit?limit={limit}"), group)).await?, json, &columns, "the audit trail is empty");
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn verify(client: &Client, json: bool) -> Result<ExitCode> {
-    let body = client.get("/audit/verify").await?;
+pub async fn verify(client: &Client, group: Option<&str>, json: bool) -> Result<ExitCode> {
+    let body = client.get(&of_group("/audit/verify", group)).await?;
     verified(&body["data"], json)
 }
 
-pub fn verify_file(file: &Path, json: bool) -> Result<ExitCode> {
-    let verified_file = crate::history::verify_audit(file, &spalla_shared::id::GroupId::mesh())?;
+pub fn verify_file(file: &Path, group: Option<&str>, json: bool) -> Result<ExitCode> {
+    let group = group.map_or_else(GroupId::mesh, GroupId::new);
+    let verified_file = crate::history::verify_audit(file, &group)?;
     verified(&serde_json::to_value(verified_file)?, json)
 }
 

@@ -49,7 +49,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
         Command::Flow(FlowCommand::Test(args)) => return crate::rehearsal::test(args, json),
         Command::Flow(FlowCommand::Torture(args)) => return crate::rehearsal::torture(args, json),
-        Command::Audit(AuditCommand::Verify { file: Some(file) }) => return look::verify_file(&file, json),
+        Command::Audit(AuditCommand::Verify { file: Some(file), group }) => return look::verify_file(&file, group.as_deref(), json),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -66,8 +66,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(command) => device::dispatch(&client, command, json).await,
             Command::Client(command) => service_client::dispatch(&client, command, json).await,
-            Command::Audit(AuditCommand::Tail { limit }) => look::audit(&client, limit, json).await,
-            Command::Audit(_) => look::verify(&client, json).await,
+            Command::Audit(AuditCommand::Tail { limit, group }) => look::audit(&client, limit, group.as_deref(), json).await,
+            Command::Audit(AuditCommand::Verify { group, .. }) => look::verify(&client, group.as_deref(), json).await,
             Command::Backup(args) => backup::backup(&client, &args, json).await,
             Command::Mesh(command) => mesh::dispatch(&client, command, json).await,
             Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) | Command::Restore(_) | Command::Recover(_) => {

@@ -20,7 +20,7 @@ pub struct TestArgs {
     #[arg(long)]
     topic: String,
     /// Text, or @FILE.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     payload: String,
     /// Whose message it is, SITE/NAME.
     #[arg(long, default_value = "site/device")]

@@ -4,14 +4,16 @@ use super::super::TaskCommand;
 use super::super::client::{Client, encoded};
 use super::super::output::{self, Column, cell, outln};
 use super::json_argument;
+use super::look::of_group;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
 pub async fn dispatch(client: &Client, command: TaskCommand, json: bool) -> Result<ExitCode> {
     match command {
-        TaskCommand::List { to } => {
+        TaskCommand::List { to, group } => {
             let path = to.map_or_else(|| "/tasks".into(), |to| format!("/tasks?to={}", encoded(&to)));
+            let path = of_group(&path, group.as_deref());
             let columns: [Column; 6] = [
                 ("TASK", |item| cell(&item["id"])),
                 ("FOR", |item| cell(&item["to"])),

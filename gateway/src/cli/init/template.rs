@@ -82,6 +82,10 @@ key_file = "credentials.key"
 # [secrets]
 # folder = "secrets"
 
+# While this building reaches no other, its doors are decided from what the mesh last said: for so many hours, 0 to 720.
+# [doors]
+# offline_lease_h = 72
+
 # Where notifications go: POSTed as JSON {{to, template, data, key}}. Without it they are recorded and shown only.
 # [notify]
 # webhook = "https://example.com/hooks/spalla"

@@ -15,6 +15,7 @@ use crate::consensus::ProposeError;
 use outcome::{conclude, confirm_without_ack, not_delivered, transported, unconfirmed, unknown};
 use spalla_shared::device::{Ack, AckStatus, CommandSpec, OPENING_EXPIRY_MAX_MS};
 use spalla_shared::engine::effect::DeviceStage;
+use spalla_shared::engine::fence::Wish;
 use spalla_shared::engine::{Accepted, Command, Effect, EffectClass, Outcome, Problem};
 use spalla_shared::id::DeviceId;
 use spalla_shared::time::Timestamp;
@@ -77,12 +78,24 @@ impl Order<'_> {
 }
 
 pub(super) async fn run(executors: &Executors, order: Order<'_>) -> Option<Outcome> {
+    if let Some(problem) = objection(executors, order.effect) {
+        return Some(failed(problem));
+    }
     // Before anything is sent: an answer cannot be faster than its waiter.
     let answers = executors.acks.wait(order.device, order.command, &order.effect.key);
     match order.effect.class {
         EffectClass::Opening => open(executors, &order, answers).await,
         EffectClass::Securing | EffectClass::Neutral => Some(repeat(executors, &order, answers).await),
     }
+}
+
+/// What the other group that commands devices here says against it, as this gateway knows it.
+fn objection(executors: &Executors, effect: &Effect) -> Option<Problem> {
+    let other = executors.beside.as_ref()?;
+    // One lock behind the other, never both.
+    let wish = Wish::of(effect, &executors.group.state().read())?;
+    let why = wish.objection(&other.state().read())?;
+    Some(Problem::own("refused", 409, why))
 }
 
 enum Attempt {
@@ -181,6 +194,9 @@ async fn hand_over(executors: &Executors, order: &Order<'_>) -> Result<(), Deliv
         if Instant::now() >= order.send_until || !executors.is_open(order.effect.id) {
             return Err(DeliverFailure::Expired);
         }
+        if objection(executors, order.effect).is_some() {
+            return Err(DeliverFailure::Refused);
+        }
         match executors.link.deliver(order.wire.login(order.device), message(executors, order)).await {
             // A device that is just coming back has not subscribed yet.
             Err(DeliverFailure::NotSubscribed | DeliverFailure::Full) => tokio::time::sleep(HAND_OVER_AGAIN).await,
@@ -197,6 +213,9 @@ async fn repeat(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -
     let mut sends = 0;
     // Cancelled meanwhile: a withdrawn command is not sent again.
     while Instant::now() < order.until && executors.is_open(order.effect.id) {
+        if let Some(problem) = objection(executors, order.effect) {
+            return failed(problem);
+        }
         sends += 1;
         let until = if sends < SENDS_MAX { order.until.min(Instant::now() + pause) } else { order.until };
         answers.sent();

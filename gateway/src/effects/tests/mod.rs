@@ -48,7 +48,7 @@ impl Gateway {
             takeover_wait: Duration::from_millis(200),
         };
         let http = HttpClient::default();
-        let executors = Executors::new(options, group.clone(), link.clone(), telemetry.clone(), acks.clone(), http, secrets, None);
+        let executors = Executors::new(options, group.clone(), None, link.clone(), telemetry.clone(), acks.clone(), http, secrets, None);
         let dispatcher = tokio::spawn(Dispatcher::new(executors, Lanes::default()).run()).abort_handle();
         Self { acks, telemetry, link, delivered, dispatcher }
     }

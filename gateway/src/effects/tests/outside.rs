@@ -232,6 +232,8 @@ do:
     let to = written.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || to.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
+    // With one subscriber alone tracing asks the thread that comes to a line first whether it is wanted, ever: a test beside this one.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("erp"), "Tr0ub4dor-and-3").unwrap();
     // The service gives back what it was told, as careless ones do in headers.

@@ -11,6 +11,7 @@ use crate::engine::effect::{DeviceStage, Owner, Request};
 use crate::engine::effect_end;
 use crate::engine::precedence::{self, Hold, Mode, Priority, Wanted};
 use crate::engine::problem::Problem;
+use crate::engine::state::State;
 use crate::id::{Actor, DeviceId, EffectId};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -123,6 +124,11 @@ pub fn begin(context: &mut Context, owner: Owner, device: &DeviceId, ask: &Ask) 
     if let Some(problem) = refusal(context, device, mode, ask) {
         return Some(Err(problem));
     }
+    let late = owner.instance().and_then(|instance| context.state.instances.get(instance)).is_some_and(|instance| instance.late);
+    if late && spec.class == CommandClass::Opening {
+        let detail = format!("`{}` was asked for by another group while the link was down; nothing opens late", ask.command);
+        return Some(Err(Problem::own("historical", 409, detail)));
+    }
     let key = equality_key(&spec, ask);
     if let Some(key) = &key
         && let Some(answer) = repeat(context, &owner, device, key)
@@ -229,12 +235,20 @@ fn keep_hold(context: &mut Context, device: &DeviceId, spec: &CommandSpec, mode:
 fn equality_key(spec: &CommandSpec, ask: &Ask) -> Option<Arc<str>> {
     match (&ask.dedupe, &spec.bound) {
         (Some(dedupe), _) => Some(format!("dedupe\u{1f}{}\u{1f}{dedupe}", ask.command).into()),
-        (None, Some(Bound::Device { .. })) if spec.class == CommandClass::Opening => {
-            let digest: String = Sha256::digest(ask.args.to_json()).iter().map(|byte| format!("{byte:02x}")).collect();
-            Some(format!("{}\u{1f}{digest}", ask.command).into())
-        }
+        (None, Some(Bound::Device { .. })) if spec.class == CommandClass::Opening => Some(plain_key(&ask.command, &ask.args)),
         _ => None,
     }
+}
+
+fn plain_key(command: &str, args: &Value) -> Arc<str> {
+    let digest: String = Sha256::digest(args.to_json()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{command}\u{1f}{digest}").into()
+}
+
+/// Whether a momentary opening like this one is under way, or was done a moment before `at`.
+pub fn was_just_given(state: &State, device: &DeviceId, command: &str, args: &Value, at: Timestamp) -> bool {
+    let recent = state.desk.recent.get(device).and_then(|all| all.get(&plain_key(command, args)));
+    recent.is_some_and(|recent| recent.effect.is_some() || at < recent.until)
 }
 
 /// The answer to a command that an equal one stands before: `Some(None)` when it waits for the same answer.

@@ -4,8 +4,9 @@ use super::evaluate::{limit, valid};
 use super::{Cursor, INSTANCES_MAX, Interpreter, VALUE_SIZE_MAX, static_value, tasks_of};
 use crate::engine::command::Rejection;
 use crate::engine::effect::Owner;
+use crate::engine::effect_end;
 use crate::engine::function;
-use crate::engine::instance::{Frame, Guard, GuardKind, Instance, List, Next, Token, Wait};
+use crate::engine::instance::{Frame, Guard, GuardKind, Instance, List, Next, Pace, Token, Wait};
 use crate::engine::lifecycle;
 use crate::engine::problem::Problem;
 use crate::engine::record::{InstanceStatus, RecordBody};
@@ -27,6 +28,8 @@ pub(in crate::engine) struct Begin {
     pub depth: u32,
     /// None: from this entry on.
     pub events_from: Option<u64>,
+    /// Another group asked for it long ago, while nobody could be told.
+    pub late: bool,
 }
 
 impl Interpreter<'_, '_> {
@@ -69,6 +72,8 @@ impl Interpreter<'_, '_> {
             tokens: SmallMap::default(),
             serial: 0,
             held_guards: Vec::new(),
+            waits: 0,
+            late: begin.late,
         };
         let number = instance.next_serial();
         let generation = instance.next_serial();
@@ -77,7 +82,10 @@ impl Interpreter<'_, '_> {
             Some(task) => (vec![Frame::List { list: List::Root, index: 0 }], Next::Enter { task, input: input.clone() }),
             None => return Err(Rejection::new("invalid", format!("{} has no task", begin.flow))),
         };
-        instance.tokens.insert(number, Box::new(Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now }));
+        instance.tokens.insert(
+            number,
+            Box::new(Token { generation, parent: None, frames, wait: Wait::Ready(next), since: now, pace: Pace::default() }),
+        );
         self.context.state.index.run(&instance);
         self.context.state.instances.insert(id.clone(), Arc::new(instance));
         self.flow_timeout(&plan, &id, number, &input).map_err(|problem| {
@@ -213,7 +221,13 @@ impl Interpreter<'_, '_> {
                 (_, Some(problem)) => Err(problem),
                 (_, None) => Err(Problem::own("cancelled", 409, format!("{} {id} was cancelled", instance.flow))),
             };
-            self.context.wake(*parent, result);
+            // What the sub-flow waited for, the one that called it waited for as well.
+            if instance.waits > 0
+                && let Some(caller) = parent.instance().and_then(|caller| self.instance_mut(caller))
+            {
+                caller.waits = caller.waits.wrapping_add(1);
+            }
+            effect_end::answer(self.context, *parent, result);
         }
         schedule::instance_ended(self.context, &instance);
     }

@@ -30,6 +30,8 @@ use std::sync::Arc;
 
 /// Steps of one instance in one entry; then it yields, so that a loop without a wait cannot stall the group.
 pub const INSTANCE_STEPS_MAX: u32 = 256;
+/// Tasks of a token while its instance waits for nothing. More is a loop that nobody meant.
+pub const TASKS_WITHOUT_WAIT_MAX: u32 = 50_000;
 /// Steps of all instances in one entry: bounds how long one entry holds the log up.
 pub const ENTRY_STEPS_MAX: u32 = 8192;
 /// Events that come about inside one entry and go round in it; an `emit` past it waits for the next entry.
@@ -164,6 +166,12 @@ impl<'a, 's> Interpreter<'a, 's> {
                 self.context.state.ready.push((id.clone(), number));
                 return self.park(cursor, Wait::Ready(next));
             }
+            let waits = self.instance(id).map_or(0, |instance| instance.waits);
+            let next = match next {
+                // At a task: that is where an operator finds it, and tries again.
+                Next::Run if !cursor.token.pace.step(waits, TASKS_WITHOUT_WAIT_MAX) => round_and_round(),
+                next => next,
+            };
             match self.step(cursor, next) {
                 Step::Go(went, next) => {
                     cursor = went;
@@ -219,7 +227,11 @@ impl<'a, 's> Interpreter<'a, 's> {
     }
 
     pub fn put(&mut self, cursor: Cursor) {
+        let waits = matches!(cursor.token.wait, Wait::External(_) | Wait::Timer { .. } | Wait::Events | Wait::Incident { .. });
         if let Some(instance) = self.instance_mut(&cursor.id) {
+            if waits {
+                instance.waits = instance.waits.wrapping_add(1);
+            }
             instance.tokens.insert(cursor.number, Box::new(cursor.token));
             instance.refresh_incident();
         }
@@ -280,6 +292,12 @@ impl Cursor {
     pub fn broken(self, detail: &str) -> Step {
         self.fail(Problem::standard("runtime", 500, detail))
     }
+}
+
+/// Fails again at each step, so that no `try` inside the loop holds it up.
+fn round_and_round() -> Next {
+    let detail = format!("it goes round and round: {TASKS_WITHOUT_WAIT_MAX} tasks without waiting for anything once");
+    Next::Fail { problem: Box::new(Problem::standard("runtime", 500, detail)), raised: false }
 }
 
 /// A task of the plan.

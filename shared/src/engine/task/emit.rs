@@ -1,6 +1,7 @@
 //! `emit`: an event for the cloud, and for what listens in the same group. Its output is the event, as the specification's
 //! conformance kit wants it.
 
+use crate::engine::crossing;
 use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, Step, limit, text_of};
 use crate::engine::lifecycle;
@@ -25,6 +26,7 @@ impl Interpreter<'_, '_> {
         self.events_total += 1;
         let life_safety = cursor.plan.life_safety;
         lifecycle::publish(self.context, life_safety, event.clone());
+        crossing::emitted(self.context, &event, None);
         let value = event.to_value();
         self.context.events.push_back(event);
         Step::Go(cursor, Next::Done { value })

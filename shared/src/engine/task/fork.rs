@@ -20,6 +20,8 @@ impl Interpreter<'_, '_> {
         if let Some(frame) = cursor.top_mut() {
             frame.work = Work::Fork(BTreeMap::new());
         }
+        // Or a loop around a fork would count anew in each branch.
+        let pace = cursor.token.pace;
         self.park(cursor, Wait::Join);
         for (index, first) in (0u32..).zip(branches) {
             let (number, generation) = (self.serial(&id), self.serial(&id));
@@ -29,6 +31,7 @@ impl Interpreter<'_, '_> {
                 frames: vec![Frame::List { list: List::Branch { task, index }, index: 0 }],
                 wait: Wait::Ready(Next::Enter { task: *first, input: input.clone() }),
                 since: now,
+                pace,
             };
             if let Some(instance) = self.instance_mut(&id) {
                 instance.tokens.insert(number, Box::new(token));

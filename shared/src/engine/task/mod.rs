@@ -11,3 +11,5 @@ mod run;
 mod switch;
 mod try_catch;
 mod uri;
+
+pub(super) use run::refused;

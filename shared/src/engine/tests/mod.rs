@@ -8,7 +8,7 @@ mod errors;
 mod events;
 mod extensions;
 mod functions;
-mod harness;
+pub(super) mod harness;
 mod life_cycle;
 mod operators;
 mod problems;

@@ -1,5 +1,5 @@
 use super::harness::{Bench, named};
-use crate::engine::interpreter::INSTANCE_STEPS_MAX;
+use crate::engine::interpreter::{INSTANCE_STEPS_MAX, TASKS_WITHOUT_WAIT_MAX};
 use crate::engine::record::InstanceStatus;
 
 #[test]
@@ -82,6 +82,40 @@ fn a_loop_without_end_holds_nobody_up() {
     bench.operate(&spinning, crate::engine::command::OperatorAction::Cancel { reason: "enough".into() });
     bench.settle();
     bench.assert_empty();
+}
+
+/// Nothing but a `cancel` ended such a loop, and each round wrote to every gateway's disk.
+#[test]
+fn a_loop_that_never_waits_is_an_incident_and_no_try_holds_it_up() {
+    let inside = "do: [ { a: { set: { a: 1 } } } ]";
+    for body in [
+        "do:\n  - again: { set: { a: 1 }, then: again }\n".to_owned(),
+        format!(
+            "do:\n  - again: {{ try: [ {{ all: {{ {inside} }} }} ], catch: {{ do: [ {{ b: {{ set: {{ b: 1 }} }} }} ] }}, then: again }}\n"
+        ),
+        format!("do:\n  - again: {{ fork: {{ branches: [ {{ l: {{ {inside} }} }}, {{ r: {{ {inside} }} }} ] }}, then: again }}\n"),
+    ] {
+        let mut bench = Bench::flow(&body);
+        let id = bench.start("{}");
+        // Most of the way: a test has no time for all of it.
+        let instance = std::sync::Arc::make_mut(bench.state.instances.get_mut(&id).expect("it goes on"));
+        instance.tokens.values_mut().for_each(|token| token.pace.tasks = TASKS_WITHOUT_WAIT_MAX - 100);
+        for _ in 0..40 {
+            bench.apply(crate::engine::Command::Continue);
+        }
+        let incident = bench.state.instances[&id].incident.clone().unwrap_or_else(|| panic!("it still goes on: {body}"));
+        assert!(incident.problem.detail.as_ref().is_some_and(|detail| detail.contains("round and round")), "{incident:?}");
+        assert!(bench.state.ready.is_empty(), "{body}");
+        // Whoever tries again gets as many steps again.
+        bench.operate(&id, crate::engine::command::OperatorAction::Retry);
+        assert!(bench.state.instances[&id].incident.is_none());
+    }
+    // One that waits in each round is no such loop.
+    let mut bench = Bench::flow("do:\n  - rest: { wait: PT1S }\n  - again: { set: { a: 1 }, then: rest }\n");
+    let id = bench.start("{}");
+    (0..5).for_each(|_| drop(bench.pass(1_000)));
+    let instance = &bench.state.instances[&id];
+    assert!(instance.waits > 1 && instance.tokens.values().all(|token| token.pace.tasks < 20), "{instance:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::super::plan::{FlowKey, Plan, Schedule, Scope};
 use super::super::suggest;
 use super::events::Consumer;
 use super::{Compiler, hash};
+use crate::topic::is_level;
 use crate::value::{Object, Value};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ const EVENT_TTL_MAX_MS: u64 = 24 * 3_600_000;
 /// A shorter `every` would start instances faster than they end.
 const SCHEDULE_EVERY_MIN_MS: u64 = 1_000;
 
-const METADATA: [&str; 5] = ["spalla/scope", "spalla/priority", "spalla/singleton", "spalla/business-key", "spalla/event-ttl"];
+const METADATA: [&str; 6] =
+    ["spalla/scope", "spalla/sites", "spalla/priority", "spalla/singleton", "spalla/business-key", "spalla/event-ttl"];
 
 impl Compiler {
     pub(super) fn document(&mut self, value: &Value) -> Option<Plan> {
@@ -38,6 +40,7 @@ impl Compiler {
         let metadata = document.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         let at = |key| join("/document/metadata", key);
         let scope = self.scope_of(&metadata, &at("spalla/scope"));
+        let sites = self.sites(&metadata, scope, &at("spalla/sites"));
         let life_safety = self.priority(&metadata, &at("spalla/priority"));
         let singleton = metadata.get("spalla/singleton").and_then(|key| self.expression(key, &at("spalla/singleton")));
         let business_key = metadata.get("spalla/business-key").and_then(|key| self.expression(key, &at("spalla/business-key")));
@@ -50,6 +53,7 @@ impl Compiler {
             title,
             hash: hash(value),
             scope,
+            sites,
             life_safety,
             singleton,
             business_key,
@@ -118,6 +122,19 @@ impl Compiler {
             Some(Some("site")) => Scope::Site,
             _ => Scope::Mesh,
         }
+    }
+
+    fn sites(&mut self, metadata: &Object, scope: Scope, pointer: &str) -> Vec<Arc<str>> {
+        let Some(value) = metadata.get("spalla/sites") else { return Vec::new() };
+        if scope != Scope::Site {
+            self.error_on_key("bad-value", pointer, "a flow of the mesh lives in no building", "write `spalla/scope: site` beside it");
+        }
+        let items = value.as_array().unwrap_or_default();
+        let sites: Vec<Arc<str>> = items.iter().filter_map(Value::as_str).filter(|site| is_level(site)).map(Arc::from).collect();
+        if sites.is_empty() || sites.len() != items.len() {
+            self.error("bad-value", pointer, "`spalla/sites` is a list of buildings", "write `[hq, plant]`, or leave it out for all");
+        }
+        sites
     }
 
     fn priority(&mut self, metadata: &Object, pointer: &str) -> bool {

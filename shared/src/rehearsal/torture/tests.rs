@@ -80,7 +80,7 @@ fn a_cancel_that_does_not_release_is_found() {
             state.pools.values_mut().for_each(|pool| _ = pool.leases.insert("A".into(), lease.clone()));
         }
     };
-    finds(bug, Trouble::CancelledAt(3), "stays owned: 1 units held");
+    finds(bug, Trouble::CancelledAt(2), "stays owned: 1 units held");
 }
 
 #[test]

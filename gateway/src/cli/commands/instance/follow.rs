@@ -5,7 +5,7 @@
 
 use super::super::super::client::{Client, encoded};
 use super::super::super::failure::Failure;
-use super::super::super::output::{cell, outln};
+use super::super::super::output::{self, cell, outln};
 use super::show::{VALUE_LEN_MAX, clock, cut, value};
 use super::tree::said;
 use anyhow::{Result, bail};
@@ -37,6 +37,7 @@ pub async fn follow(client: &Client, id: &str, full: bool, known: &[Value], json
                 show(kind, data, full, json);
                 match kind {
                     "end" => ControlFlow::Break(data["status"] == "completed"),
+                    _ if output::is_closed() => ControlFlow::Break(true),
                     _ => ControlFlow::Continue(()),
                 }
             })

@@ -13,12 +13,13 @@ use super::super::InstanceCommand;
 use super::super::client::{Client, encoded};
 use super::super::output::{self, cell, outln};
 use super::json_argument;
+use super::look::of_group;
 use anyhow::Result;
 use operate::Operation;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-const HEADER: [&str; 6] = ["INSTANCE", "FLOW", "STATUS", "STARTED", "KEY", "AT"];
+const HEADER: [&str; 7] = ["INSTANCE", "GROUP", "FLOW", "STATUS", "STARTED", "KEY", "AT"];
 
 #[derive(clap::Args)]
 pub struct ListArgs {
@@ -34,15 +35,18 @@ pub struct ListArgs {
     /// Only those that were started before this instant.
     #[arg(long, value_name = "INSTANT")]
     started_before: Option<String>,
+    /// `mesh` or `site:NAME`; else all groups that the gateway has a copy of.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: u64,
 }
 
 pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> Result<ExitCode> {
     let (target, operation) = match command {
-        InstanceCommand::Start { flow, input, key } => {
+        InstanceCommand::Start { flow, input, key, group } => {
             let body = json!({ "flow": flow, "input": json_argument("input", &input)?, "key": key });
-            let answer = client.post("/instances", &body).await?;
+            let answer = client.post(&of_group("/instances", group.as_deref()), &body).await?;
             if json {
                 output::json(&answer["data"]);
             } else {
@@ -78,7 +82,7 @@ pub async fn dispatch(client: &Client, command: InstanceCommand, json: bool) -> 
 
 async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<ExitCode> {
     let mut path = format!("/instances?status={}&limit={}", encoded(&args.status), args.limit);
-    for (name, value) in [("flow", &args.flow), ("key", &args.key), ("started_before", &args.started_before)] {
+    for (name, value) in [("flow", &args.flow), ("key", &args.key), ("started_before", &args.started_before), ("group", &args.group)] {
         if let Some(value) = value {
             path += &format!("&{name}={}", encoded(value));
         }
@@ -106,5 +110,13 @@ fn row(instance: &Value) -> Vec<String> {
         .collect::<Vec<_>>()
         .join(", ");
     let status = if instance["incident"].is_object() { "incident".into() } else { cell(&instance["status"]) };
-    vec![cell(&instance["id"]), cell(&instance["flow"]), status, cell(&instance["started_at"]), cell(&instance["business_key"]), at]
+    vec![
+        cell(&instance["id"]),
+        cell(&instance["group"]),
+        cell(&instance["flow"]),
+        status,
+        cell(&instance["started_at"]),
+        cell(&instance["business_key"]),
+        at,
+    ]
 }

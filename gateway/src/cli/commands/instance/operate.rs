@@ -3,7 +3,8 @@
 use super::super::super::client::{Client, encoded};
 use super::super::super::output::{self, cell, outln};
 use super::target::Target;
-use anyhow::Result;
+use crate::cli::failure::usage;
+use anyhow::{Result, bail};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -53,9 +54,15 @@ pub async fn operate(client: &Client, target: &Target, operation: &Operation, js
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if target.is_filter() && !target.yes && std::io::stdin().is_terminal() && !confirmed(&instances, operation)? {
-        outln!("nothing was done");
-        return Ok(ExitCode::from(1));
+    if target.is_filter() && !target.yes {
+        if !std::io::stdin().is_terminal() {
+            let matching = instances.len();
+            bail!(usage(format!("{matching} instances match and nobody is there to be asked; look with --dry-run, then say --yes")));
+        }
+        if !confirmed(&instances, operation)? {
+            outln!("nothing was done");
+            return Ok(ExitCode::from(1));
+        }
     }
     let ids: Vec<String> = instances.iter().map(|instance| cell(&instance["id"])).collect();
     let results: Vec<(String, Result<Value>)> = futures::stream::iter(ids)

@@ -1,0 +1,119 @@
+//! What is done to a mesh, and in which order: drawn from a seed, so that a run can be played again.
+
+use super::link::Weather;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9 of these gateways, by place.
+    Kill(Vec<usize>),
+    /// SIGTERM, and started again.
+    Restart(usize),
+    /// SIGSTOP: alive, connected, and answering nothing.
+    Hold(usize),
+    /// All links to and from one gateway.
+    Around(usize, Weather),
+    /// One direction of one link.
+    Between { from: usize, to: usize, weather: Weather },
+    /// All links.
+    Everywhere(Weather),
+}
+
+/// A fault, how long it lasts, and how long the mesh is left alone afterwards.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub faults: Vec<Fault>,
+    pub lasts: Duration,
+    pub pause: Duration,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(places) => write!(f, "kill {places:?}"),
+            Self::Restart(place) => write!(f, "restart {place}"),
+            Self::Hold(place) => write!(f, "hold {place}"),
+            Self::Around(place, weather) => write!(f, "{weather:?} around {place}"),
+            Self::Between { from, to, weather } => write!(f, "{weather:?} from {from} to {to}"),
+            Self::Everywhere(weather) => write!(f, "{weather:?} everywhere"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        write!(f, "{} for {:.1} s", faults.join(" and "), self.lasts.as_secs_f32())
+    }
+}
+
+/// Draws steps one after the other, for ever.
+pub struct Plan {
+    random: fastrand::Rng,
+    gateways: usize,
+}
+
+impl Plan {
+    pub fn new(seed: u64, gateways: usize) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), gateways }
+    }
+
+    pub fn step(&mut self) -> Step {
+        let mut faults = vec![self.fault()];
+        // Things go wrong together.
+        if self.random.u8(..3) == 0 {
+            let second = self.fault();
+            if !faults.iter().any(|first| first.collides_with(&second)) {
+                faults.push(second);
+            }
+        }
+        Step { faults, lasts: Duration::from_millis(self.random.u64(200..6_000)), pause: Duration::from_millis(self.random.u64(0..3_000)) }
+    }
+
+    fn fault(&mut self) -> Fault {
+        let place = self.random.usize(..self.gateways);
+        let other = (place + 1 + self.random.usize(..self.gateways - 1)) % self.gateways;
+        match self.random.u8(..12) {
+            0..3 => Fault::Kill(vec![place]),
+            3 => Fault::Kill(vec![place, other]),
+            4 => Fault::Kill((0..self.gateways).collect()),
+            5 => Fault::Restart(place),
+            6 => Fault::Hold(place),
+            7 | 8 => Fault::Around(place, if self.random.bool() { Weather::Cut } else { Weather::HalfOpen }),
+            9 => Fault::Between { from: place, to: other, weather: if self.random.bool() { Weather::Cut } else { Weather::Deaf } },
+            10 => Fault::Everywhere(Weather::Slow { delay: Duration::from_millis(self.random.u64(5..80)) }),
+            _ => Fault::Everywhere(Weather::Lossy { one_in: self.random.u32(4..40) }),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether both would do something to one process, or to one link.
+    fn collides_with(&self, other: &Self) -> bool {
+        self.is_to_process() == other.is_to_process()
+    }
+
+    fn is_to_process(&self) -> bool {
+        matches!(self, Self::Kill(_) | Self::Restart(_) | Self::Hold(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_steps_and_all_kinds_come_up() {
+        let said = |seed: u64| {
+            let mut plan = Plan::new(seed, 3);
+            (0..200).map(|_| format!("{:?}", plan.step())).collect::<Vec<_>>()
+        };
+        assert_eq!(said(7), said(7));
+        assert_ne!(said(7), said(8));
+        let all = said(7).join("\n");
+        for kind in ["Kill([0, 1, 2])", "Restart", "Hold", "Cut", "HalfOpen", "Deaf", "Slow", "Lossy"] {
+            assert!(all.contains(kind), "{kind}");
+        }
+    }
+}
