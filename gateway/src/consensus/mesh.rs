@@ -21,7 +21,7 @@ use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
 use spalla_broker::rpc::{BindError, RpcError, Server, Service, Tls, TlsError};
 use spalla_shared::id::{GroupId, NodeId, derived_u64};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
