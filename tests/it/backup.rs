@@ -104,8 +104,12 @@ async fn one_gateway_is_left_and_the_lost_ones_cannot_come_back() {
     mesh.nodes[2].start();
     mesh.nodes[2].ready().await;
     confirmed.push(write(&mesh.nodes[2], "alone").await);
-    let ids = all(&mesh.nodes[2].api).await;
-    assert!(confirmed.iter().all(|id| ids.contains(id)), "{ids:?}");
+    // What has just ended is in the history a moment later.
+    until("all that was confirmed is there", async || {
+        let ids = all(&mesh.nodes[2].api).await;
+        confirmed.iter().all(|id| ids.contains(id)).then_some(())
+    })
+    .await;
     assert_eq!(mesh.nodes[2].api.get("/audit/verify").await.data()["result"], "verified");
     let look = crate::members::look(&mesh.nodes[2]).await;
     assert_eq!((&look["epoch"], &look["groups"][0]["voters"]), (&json!(1), &json!([3])), "{look}");
