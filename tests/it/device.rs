@@ -165,12 +165,12 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
         let mut raw = Raw::open(node.devices_port).await;
         assert_eq!(raw.login(*level, gate, false).await, Some(0));
         assert_eq!(raw.subscribe(&gate.command_topic()).await, 1);
-        online(node, gate, true).await;
+        node.connected(&gate.id).await;
         let instance = tell(node, gate, "open").await;
         let first = raw.told().await;
         assert!(!first.retain && first.topic == gate.command_topic(), "{first:?}");
         drop(raw);
-        online(node, gate, false).await;
+        node.away(&gate.id).await;
         let problem = ended(node, &instance).await;
         assert!(problem.to_string().contains("unknown-outcome"), "{problem}");
 
@@ -178,7 +178,7 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
         assert_eq!(raw.login(*level, gate, false).await, Some(0));
         assert_eq!(raw.subscribe(&gate.command_topic()).await, 1);
         assert!(raw.ping().await.is_empty(), "level {level}: something waited for the device");
-        online(node, gate, true).await;
+        node.connected(&gate.id).await;
         let second = tell(node, gate, "open").await;
         let told = raw.told().await;
         assert!(!told.again && !told.retain, "{told:?}");
@@ -211,13 +211,4 @@ async fn ended(node: &Node, instance: &str) -> Value {
         over.then(|| if data["incident"].is_object() { data["incident"].clone() } else { data["problem"].clone() })
     })
     .await
-}
-
-async fn online(node: &Node, device: &Login, wanted: bool) {
-    until(&format!("{} is {}", device.id, if wanted { "online" } else { "offline" }), async || {
-        let devices = node.api.get("/devices").await;
-        let found = devices.data().as_array()?.iter().any(|known| known["id"] == device.id && known["online"] == wanted);
-        found.then_some(())
-    })
-    .await;
 }

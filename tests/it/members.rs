@@ -87,7 +87,7 @@ async fn a_dead_gateway_is_replaced_and_never_comes_back() {
     assert_eq!(mesh.nodes[0].api.apply(&profile).await.status, 200);
     let login = mesh.add_device(2, "reader-9", "qr-reader").await;
     let reader = Device::connect(&login, Version::V5).await;
-    online(&mesh.nodes[0], "depot/reader-9", true).await;
+    mesh.nodes[0].connected("depot/reader-9").await;
     mesh.nodes[2].kill();
     drop(reader);
     write(&mesh.nodes[0], "while it is dead").await;
@@ -97,7 +97,7 @@ async fn a_dead_gateway_is_replaced_and_never_comes_back() {
     assert!(removed["warning"].as_str().is_some_and(|warning| warning.contains("witness")), "{removed}");
     voters(&mesh.nodes[0], &[1, 2]).await;
     // Nobody else could say that its devices are away.
-    online(&mesh.nodes[0], "depot/reader-9", false).await;
+    mesh.nodes[0].away("depot/reader-9").await;
     let status = mesh.nodes[0].api.get("/status").await;
     let nodes: Vec<&Value> = status.data()["nodes"].as_array().expect("nodes").iter().map(|node| &node["node"]).collect();
     assert!(!nodes.contains(&&json!(3)), "it holds nothing back any more: {nodes:?}");
@@ -227,15 +227,6 @@ pub async fn write(node: &Node, about: &str) -> Value {
 
 pub async fn look(node: &Node) -> Value {
     node.api.get("/mesh/status").await.data().clone()
-}
-
-async fn online(node: &Node, id: &str, wanted: bool) {
-    until(&format!("{id} is {}", if wanted { "connected" } else { "away" }), async || {
-        let listed = node.api.get("/devices").await;
-        let device = listed.data().as_array()?.iter().find(|device| device["id"] == id)?.clone();
-        (device["online"] == wanted).then_some(())
-    })
-    .await;
 }
 
 /// Waits until exactly these vote.

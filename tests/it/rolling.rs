@@ -39,7 +39,7 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
     for place in 0..SITES.len() {
         let login = mesh.add_device(place, "gate", "turnstile").await;
         gates.push(tokio::spawn(gate(login.clone(), edges.clone())));
-        online(&mesh, &login.id).await;
+        mesh.nodes[0].connected(&login.id).await;
         let body = json!({ "flow": "it/held", "input": { "device": login.id }, "key": login.id });
         let started = mesh.nodes[0].api.post("/instances", &body).await;
         held.push(started.data()["instance"].as_str().expect("an instance").to_owned());
@@ -79,7 +79,7 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
         assert!(mesh.nodes[place].stop().await.success());
         mesh.nodes[place].start();
         mesh.nodes[place].ready().await;
-        online(&mesh, &id).await;
+        mesh.nodes[0].connected(&id).await;
     }
     // The first of them may have been handed leadership again: that one once more.
     let leader = mesh.leader().await;
@@ -125,13 +125,4 @@ async fn gate(login: Login, edges: Arc<AtomicU64>) {
             _ => {}
         }
     }
-}
-
-async fn online(mesh: &Mesh, id: &str) {
-    until(&format!("{id} is connected"), async || {
-        let listed = mesh.nodes.first()?.api.try_get("/devices").await?;
-        let device = listed.data().as_array()?.iter().find(|device| device["id"] == id)?.clone();
-        (device["online"] == true).then_some(())
-    })
-    .await;
 }

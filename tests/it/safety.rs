@@ -71,7 +71,7 @@ async fn s01_s03_no_opening_comes_late_whatever_the_session() {
         let told = first.told().await;
         assert!(!told.retain && !told.again, "{told:?}");
         drop(first);
-        online(node, &gate, false).await;
+        node.away(&gate.id).await;
         assert!(problem(node, &in_hand).await.contains("unknown-outcome"), "level {level}, clean {clean}");
         // Away: an opening does not wait.
         let away = tell(node, &gate, "open").await;
@@ -126,7 +126,7 @@ async fn s06_a_lockdown_waits_for_its_door_and_a_grant_does_not() {
         let gate = new_login(node, &format!("gate-{level}-{clean}")).await;
         opens(node, &reader, &gate).await;
         drop(attached(node, &gate, level, clean).await);
-        online(node, &gate, false).await;
+        node.away(&gate.id).await;
         let lockdown = tell(node, &gate, "lockdown").await;
         // The grant is good and the door is away: refused now, and forgotten.
         badge.say("presented", &json!({ "token": token })).await.expect("acknowledged");
@@ -155,7 +155,7 @@ async fn s17_a_device_that_falls_silent_is_stale() {
         raw.publish(0x30, &topic, 1, br#""shut""#).await;
         position(node, &gate, "live").await;
         position(node, &gate, "stale").await;
-        online(node, &gate, false).await;
+        node.away(&gate.id).await;
     }
 }
 
@@ -244,7 +244,7 @@ async fn attached(node: &Node, device: &Login, level: u8, clean: bool) -> Raw {
     let mut raw = Raw::open(node.devices_port).await;
     assert_eq!(raw.login(level, device, clean).await, Some(0));
     assert_eq!(raw.subscribe(&device.command_topic()).await, 1);
-    online(node, device, true).await;
+    node.connected(&device.id).await;
     raw
 }
 
@@ -331,14 +331,6 @@ async fn decisions(node: &Node, door: &Login) -> Vec<String> {
         _ => None,
     };
     links.iter().filter_map(of).collect()
-}
-
-async fn online(node: &Node, device: &Login, wanted: bool) {
-    until(&format!("{} is {}", device.id, if wanted { "online" } else { "offline" }), async || {
-        let answer = node.api.get(&format!("/devices/{}", device.id)).await;
-        (answer.data()["online"] == wanted).then_some(())
-    })
-    .await;
 }
 
 async fn position(node: &Node, gate: &Login, quality: &str) {

@@ -4,7 +4,7 @@ use crate::{NOTE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::Version;
 use spalla_tests::mesh::config_folder;
-use spalla_tests::{Device, Mesh, Node, until};
+use spalla_tests::{Device, Mesh, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -21,7 +21,7 @@ async fn an_asked_for_end_is_quick_clean_and_told() {
     mesh.agreed().await;
     let login = mesh.add_device(gone, "reader-1", "qr-reader").await;
     let device = Device::connect(&login, Version::V5).await;
-    until("the device is online", async || (online(&mesh.nodes[stays], &login.id).await == Some(true)).then_some(())).await;
+    mesh.nodes[stays].connected(&login.id).await;
     // Someone at the API who keeps his connection, and someone who says half a word.
     let address = mesh.nodes[gone].api.base.trim_start_matches("http://").to_owned();
     let mut half = TcpStream::connect(&address).expect("connects");
@@ -31,14 +31,14 @@ async fn an_asked_for_end_is_quick_clean_and_told() {
     assert!(mesh.nodes[gone].stop().await.success());
     println!("SIGTERM to the end of the process: {} ms", began.elapsed().as_millis());
     // The gateway told it before it went; the next start, which would clear it, has not happened.
-    until("the device is offline", async || (online(&mesh.nodes[stays], &login.id).await == Some(false)).then_some(())).await;
+    mesh.nodes[stays].away(&login.id).await;
     let mut rest = Vec::new();
     assert!(matches!(half.read_to_end(&mut rest), Ok(_) | Err(_)), "the socket is closed");
 
     mesh.nodes[gone].start();
     mesh.ready().await;
     assert!(!mesh.nodes[gone].log().contains("Truncating"), "the log was not closed in order");
-    until("the device is back", async || (online(&mesh.nodes[stays], &login.id).await == Some(true)).then_some(())).await;
+    mesh.nodes[stays].connected(&login.id).await;
     let started = mesh.nodes[gone].api.post("/instances", &json!({ "flow": "it/note", "input": { "about": "after" } })).await;
     assert_eq!(started.status, 200, "{started:?}");
     mesh.agreed().await;
@@ -58,10 +58,4 @@ async fn an_asked_for_end_is_quick_clean_and_told() {
     mesh.nodes[leader].start();
     mesh.ready().await;
     mesh.agreed().await;
-}
-
-async fn online(node: &Node, id: &str) -> Option<bool> {
-    let answer = node.api.try_get("/devices").await?;
-    let device = answer.data().as_array()?.iter().find(|device| device["id"] == id)?.clone();
-    device["online"].as_bool()
 }

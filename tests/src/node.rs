@@ -115,6 +115,25 @@ impl Node {
         .await;
     }
 
+    /// The log knows this very session of the device: one of before a restart, or before it went and came again, is not it.
+    pub async fn connected(&self, device: &str) {
+        until(&format!("{device} is connected"), async || {
+            let answer = self.api.try_get(&format!("/devices/{device}")).await?;
+            let session = &answer.data()["attached"]["session"];
+            (session.is_u64() && *session == answer.data()["here"]["session"]).then_some(())
+        })
+        .await;
+    }
+
+    /// The log knows that the device is nowhere.
+    pub async fn away(&self, device: &str) {
+        until(&format!("{device} is away"), async || {
+            let answer = self.api.try_get(&format!("/devices/{device}")).await?;
+            (answer.data()["online"] == false).then_some(())
+        })
+        .await;
+    }
+
     /// Everything that the gateway wrote to its log, over all its starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -66,6 +66,8 @@ pub struct Reading {
 pub struct DeviceView {
     /// `None`: it never connected to this gateway.
     pub connected: Option<bool>,
+    /// The session that is connected now; the log may not have heard of it yet.
+    pub session: Option<u64>,
     /// What the device itself says on `online`; a will may have said `false` for it.
     pub says_online: Option<bool>,
     pub last_seen: Option<Timestamp>,
@@ -262,6 +264,7 @@ impl DeviceEntry {
     fn view(&self, now: Timestamp) -> DeviceView {
         DeviceView {
             connected: self.was_connected.then_some(self.session.is_some()),
+            session: self.session,
             says_online: self.says_online,
             last_seen: self.last_seen,
             events: self.events,

@@ -32,8 +32,8 @@ async fn a_policy_admits_the_kinds_that_it_names_and_nothing_that_opens_a_way() 
     let declared = node.api.apply("kind: device\nid: hq/z2m\nprofile: zigbee2mqtt-bridge\nadmits: [sensor]\n").await;
     assert_eq!(declared.status, 200, "{}", declared.text);
     bridge.publish("zigbee2mqtt/bridge/devices", zigbee_devices().as_bytes(), true).await.expect("acknowledged");
-    online(node, "hq/window", true).await;
-    online(node, "hq/air", true).await;
+    node.connected("hq/window").await;
+    node.connected("hq/air").await;
     let open = node.api.get("/devices/proposals").await;
     assert_eq!((open.data().as_array().map(Vec::len), &open.data()[0]["id"]), (Some(1), &json!("hq/bolt")), "{}", open.text);
     assert_eq!(node.api.get("/devices/hq/bolt").await.status, 404);
@@ -89,7 +89,7 @@ async fn what_one_gateway_knows_of_its_devices_is_seen_and_done_from_another() {
     // Taken back at one gateway, gone at the other.
     cli(hq, &["device", "revoke", "plant/z2m"]).await;
     bridge.refused().await;
-    online(hq, "plant/air", false).await;
+    hq.away("plant/air").await;
 
     // A gateway that does not answer is named.
     let depot = mesh.nodes[2].number;

@@ -30,7 +30,7 @@ async fn a_lock_and_a_sensor_announce_themselves_and_are_admitted_by_a_person() 
     assert_eq!(node.api.get("/devices/proposals").await.data(), &json!([]));
     // And now they say how they are.
     assert_eq!(&told(&mut esp, "homeassistant/status").await.payload[..], b"online");
-    online(node, "hq/front", true).await;
+    node.connected("hq/front").await;
 
     the_lock_is_opened(node, &mut esp).await;
     says(&esp, "esp/hall/state", r#"{ "t": "21.46", "open": true }"#).await;
@@ -62,11 +62,11 @@ async fn what_is_taken_back_is_gone(node: &Node, esp: &Device) {
     assert_eq!(node.api.get("/devices/proposals").await.data(), &json!([]));
     // One that was admitted stays declared and is away until it announces itself again.
     esp.publish("homeassistant/lock/front/config", b"", true).await.expect("acknowledged");
-    online(node, "hq/front", false).await;
+    node.away("hq/front").await;
     let refused = tell(node, "hq/front", "unlock-front", json!({})).await;
     assert!(outcome(node, &refused).await.to_string().contains("device-offline"));
     esp.publish("homeassistant/lock/front/config", LOCK.as_bytes(), true).await.expect("acknowledged");
-    online(node, "hq/front", true).await;
+    node.connected("hq/front").await;
     assert_eq!(node.api.get("/devices/proposals").await.data(), &json!([]), "it is declared already");
 }
 

@@ -216,7 +216,8 @@ async fn play(node: &Node, device: &mut Device, before: usize, step: &Step) {
         Says(topic, payload) => says(device, topic, &of_now(payload)).await,
         Keeps(topic, payload) => device.publish(topic, of_now(payload).as_bytes(), true).await.expect("acknowledged"),
         Admits(id) => _ = cli(node, &["device", "admit", id]).await,
-        Online(id, wanted) => online(node, id, *wanted).await,
+        Online(id, true) => node.connected(id).await,
+        Online(id, false) => node.away(id).await,
         Property(id, name, wanted) => property(node, id, name, wanted.clone(), "live").await,
         Stale(id, name, wanted) => property(node, id, name, wanted.clone(), "stale").await,
         Heard(id, kind, part) => {

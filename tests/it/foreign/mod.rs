@@ -68,7 +68,14 @@ fn body(message: &Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap_or_else(|_| json!(String::from_utf8_lossy(&message.payload)))
 }
 
+/// Asks a device that is there to do something. Gives the instance.
 async fn tell(node: &Node, device: &str, command: &str, args: Value) -> String {
+    node.connected(device).await;
+    ask(node, device, command, args).await
+}
+
+/// The same, wherever the device is.
+async fn ask(node: &Node, device: &str, command: &str, args: Value) -> String {
     let body = json!({ "flow": "it/tell", "input": { "device": device, "command": command, "args": args } });
     let answer = node.api.post("/instances", &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -88,14 +95,6 @@ async fn outcome(node: &Node, instance: &str) -> Value {
         }
     })
     .await
-}
-
-async fn online(node: &Node, device: &str, wanted: bool) {
-    until(&format!("{device} is {}", if wanted { "online" } else { "offline" }), async || {
-        let answer = node.api.get(&format!("/devices/{device}")).await;
-        (answer.data()["online"] == wanted).then_some(())
-    })
-    .await;
 }
 
 /// A property as the gateway knows it.

@@ -91,10 +91,10 @@ async fn s17_what_a_dead_device_said_is_stale(node: &Node, login: &Login, relay:
     property(node, &login.id, "open", json!(true), "live").await;
     relay.client.cut();
     drop(relay);
-    online(node, &login.id, false).await;
+    node.away(&login.id).await;
     property(node, &login.id, "open", json!(true), "stale").await;
     // S1: an opening for it does not wait, and nothing is there when it comes back.
-    let unlock = tell(node, &login.id, "unlock", json!({ "seconds": 4 })).await;
+    let unlock = ask(node, &login.id, "unlock", json!({ "seconds": 4 })).await;
     assert!(outcome(node, &unlock).await.to_string().contains("device-offline"));
     let mut back = subscribed(login, &["shellies/door-1/rpc"]).await;
     says(&back, "shellies/door-1/online", "true").await;
@@ -103,7 +103,7 @@ async fn s17_what_a_dead_device_said_is_stale(node: &Node, login: &Login, relay:
 
 async fn revoked(node: &Node, login: &Login) {
     let mut live = Device::connect(login, Version::V5).await;
-    online(node, &login.id, true).await;
+    node.connected(&login.id).await;
     let out = node.cli(&["device", "revoke", &login.id]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     live.refused().await;
@@ -140,7 +140,7 @@ async fn a_zigbee_lock_behind_its_bridge_is_found_admitted_and_opened() {
     let out = node.cli(&["device", "admit", "hq/Front-Door-Lock", "--id", "hq/front"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(node.api.get("/devices/proposals").await.data(), &json!([]));
-    online(node, "hq/front", true).await;
+    node.connected("hq/front").await;
 
     // Zigbee2MQTT acknowledges nothing: the bolt's own state is the answer. What was asked for is not what is.
     says(&bridge, "zigbee2mqtt/Front Door Lock", r#"{"lock_state":"locked","state":"LOCK"}"#).await;
@@ -154,17 +154,17 @@ async fn a_zigbee_lock_behind_its_bridge_is_found_admitted_and_opened() {
 
     // The bridge says that the lock is gone, while itself it is there.
     bridge.publish("zigbee2mqtt/Front Door Lock/availability", br#"{"state":"offline"}"#, true).await.expect("acknowledged");
-    online(node, "hq/front", false).await;
+    node.away("hq/front").await;
     property(node, "hq/front", "lock", json!("unlocked"), "stale").await;
     let refused = tell(node, "hq/front", "unlock", json!({ "again": 1 })).await;
     assert!(outcome(node, &refused).await.to_string().contains("device-offline"));
-    online(node, "hq/z2m", true).await;
+    node.connected("hq/z2m").await;
     says(&bridge, "zigbee2mqtt/Front Door Lock/availability", r#"{"state":"online"}"#).await;
-    online(node, "hq/front", true).await;
+    node.connected("hq/front").await;
     // With the bridge go all behind it.
     bridge.client.cut();
     drop(bridge);
-    online(node, "hq/front", false).await;
+    node.away("hq/front").await;
 
     // Only a bridge speaks for others, and what stands behind it has no login.
     let text = std::fs::read_to_string(config_folder().join("profiles/qr-reader.yaml")).expect("a profile");
@@ -228,7 +228,7 @@ async fn wiegand_controllers_open_once_and_their_backlog_opens_nothing() {
         add(node, body).await;
     }
     let mut controllers = subscribed(&login, &["uhppoted/gateway/requests/#"]).await;
-    online(node, "hq/side-2", true).await;
+    node.connected("hq/side-2").await;
 
     // Two doors at one login: each request reaches its own door, each reply its own request.
     let first = tell(node, "hq/side-1", "unlock", json!({ "card": 8165533 })).await;
