@@ -8,7 +8,7 @@ use crate::server::tls::{self, Identity};
 use crate::server::websocket;
 use crate::session::connection;
 use crate::session::handshake::Peer;
-use crate::session::state::Shown;
+use crate::session::link::Shown;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;

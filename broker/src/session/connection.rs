@@ -11,7 +11,7 @@ use crate::session::inbound;
 use crate::session::packet::Will;
 use crate::session::reader::Reader;
 use crate::session::registry::Place;
-use crate::session::state::Link;
+use crate::session::link::Link;
 use crate::session::{wills, writer};
 use crate::topics;
 use bytes::BytesMut;

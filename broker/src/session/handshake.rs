@@ -8,7 +8,7 @@ use crate::session::connection::may_publish;
 use crate::session::decode::{DecodeError, Decoder};
 use crate::session::encode;
 use crate::session::packet::{Connect, Incoming};
-use crate::session::state::Shown;
+use crate::session::link::Shown;
 use crate::topics;
 use crate::version::Version;
 use bytes::BytesMut;

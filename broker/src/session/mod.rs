@@ -13,6 +13,8 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod handshake;
 pub(crate) mod inbound;
+pub(crate) mod link;
+pub(crate) mod outbound;
 pub(crate) mod packet;
 pub(crate) mod queue;
 pub(crate) mod reader;

@@ -6,7 +6,8 @@
 use crate::clock;
 use crate::hooks::Principal;
 use crate::session::close::Close;
-use crate::session::state::{Link, Session, Setting};
+use crate::session::link::Link;
+use crate::session::state::{Session, Setting};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
