@@ -7,7 +7,7 @@
 //! | S13 | who went in while cut off is not known to be inside afterwards | [`a_building_that_is_cut_off_goes_on_by_itself`] |
 //! | S14, S15, S16 | a grant outlives its end, a revocation never arrives, a clock that goes back | `spalla-shared`: `engine::site::tests` |
 
-use crate::PROGRAM;
+use crate::{ADMIT_FLOW, PROGRAM};
 use serde_json::{Value, json};
 use spalla_broker::client::Version;
 use spalla_shared::device::{Command, Format};
@@ -41,19 +41,6 @@ do:
   - take:
       call: resource.allocate:1.0.0@default
       with: { pool: spots, holder: somebody }
-"#;
-/// Gives somebody a credential that opens the gates, and waits.
-const ADMIT_FLOW: &str = r#"
-document: { dsl: '1.0.3', namespace: it, name: admit, version: '1.0.0' }
-do:
-  - issue:
-      call: credential.issue:1.0.0@default
-      with: { holder: vera, kind: qr, validFrom: '${ .from }', validUntil: '${ .until }' }
-      export: { as: '$context + { credential: . }' }
-  - grant:
-      call: access.grant:1.0.0@default
-      with: { credential: '${ $context.credential.credentialId }', area: gates }
-  - stay: { wait: { hours: 1 } }
 "#;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The worst days: a mesh begun again from a backup, and from the one gateway that is left.
 
 use crate::members::{write, write_flow};
-use crate::{PROGRAM, SITES};
+use crate::{LEAVE_FLOW, PROGRAM, SITES};
 use serde_json::{Value, json};
 use spalla_tests::mesh::parsed;
 use spalla_tests::{Api, Mesh, until};
@@ -11,17 +11,15 @@ const WAITING_FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: it, name: wait, version: '1.0.0' }
 do:
   - rest: { listen: { to: { one: { with: { type: it.leave } } } } }
----
-document: { dsl: '1.0.3', namespace: it, name: leave, version: '1.0.0' }
-do:
-  - leave: { emit: { event: { with: { source: /it, type: it.leave } } } }
 "#;
 
 #[tokio::test]
 async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     let mesh = Mesh::start(PROGRAM, &SITES).await;
     write_flow(&mesh).await;
-    assert_eq!(mesh.nodes[0].api.apply(WAITING_FLOW).await.status, 200);
+    for flow in [WAITING_FLOW, LEAVE_FLOW] {
+        assert_eq!(mesh.nodes[0].api.apply(flow).await.status, 200);
+    }
     let waiting = mesh.nodes[0].api.post("/instances", &json!({ "flow": "it/wait", "input": {}, "key": "w" })).await;
     let waiting = waiting.data()["instance"].as_str().expect("an instance").to_owned();
     let mut before = Vec::new();

@@ -36,3 +36,22 @@ do:
       call: audit.note:1.0.0@default
       with: { subject: '${ .about }', text: noted }
 "#;
+/// Lets whoever listens for it go on.
+const LEAVE_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: leave, version: '1.0.0' }
+do:
+  - leave: { emit: { event: { with: { source: /it, type: it.leave } } } }
+"#;
+/// Gives somebody a credential that opens the gates, and waits.
+const ADMIT_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: admit, version: '1.0.0' }
+do:
+  - issue:
+      call: credential.issue:1.0.0@default
+      with: { holder: vera, kind: qr, validFrom: '${ .from }', validUntil: '${ .until }' }
+      export: { as: '$context + { credential: . }' }
+  - grant:
+      call: access.grant:1.0.0@default
+      with: { credential: '${ $context.credential.credentialId }', area: gates, from: '${ $workflow.input.from }', until: '${ $workflow.input.until }' }
+  - stay: { wait: { hours: 1 } }
+"#;

@@ -2,7 +2,7 @@
 //! confirmed is lost, and writing goes on.
 
 use crate::members::{write, write_flow};
-use crate::{PROGRAM, SITES};
+use crate::{LEAVE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::{ClientEvent, Version};
 use spalla_tests::mesh::config_folder;
@@ -19,10 +19,6 @@ do:
       with: { target: '${ .device }', command: open }
   - stay: { listen: { to: { one: { with: { type: it.leave } } } } }
   - says: { set: { left: true } }
----
-document: { dsl: '1.0.3', namespace: it, name: leave, version: '1.0.0' }
-do:
-  - leave: { emit: { event: { with: { source: /it, type: it.leave } } } }
 "#;
 
 #[tokio::test]
@@ -30,7 +26,7 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;
     write_flow(&mesh).await;
     let profile = std::fs::read_to_string(config_folder().join("profiles/turnstile.yaml")).expect("a profile");
-    for text in [&profile, HELD_FLOW] {
+    for text in [&profile, HELD_FLOW, LEAVE_FLOW] {
         let answer = mesh.nodes[0].api.apply(text).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }

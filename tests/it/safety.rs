@@ -14,7 +14,7 @@
 //! | S20 | a backlog or a repeated badge opens | [`s19_s20_an_old_badge_opens_nothing_not_even_after_a_restart`], `foreign::stories` (Wiegand), `foreign::makers` |
 //! | S24 | ten commands open ten times | [`s24_ten_openings_at_once_are_one`], `foreign::stories` (Shelly) |
 
-use crate::PROGRAM;
+use crate::{ADMIT_FLOW, PROGRAM};
 use serde_json::{Value, json};
 use spalla_broker::client::{ClientError, Version};
 use spalla_shared::topic::DeviceTopic;
@@ -28,19 +28,6 @@ do:
   - tell:
       call: device.command:1.0.0@default
       with: { target: '${ .device }', command: '${ .command }' }
-"#;
-/// Gives somebody a credential that opens the gates, and waits.
-const ADMIT_FLOW: &str = r#"
-document: { dsl: '1.0.3', namespace: it, name: admit, version: '1.0.0' }
-do:
-  - issue:
-      call: credential.issue:1.0.0@default
-      with: { holder: vera, kind: qr, validFrom: '${ .from }', validUntil: '${ .until }' }
-      export: { as: '$context + { credential: . }' }
-  - grant:
-      call: access.grant:1.0.0@default
-      with: { credential: '${ $context.credential.credentialId }', area: gates, from: '${ $workflow.input.from }', until: '${ $workflow.input.until }' }
-  - stay: { wait: { hours: 1 } }
 "#;
 /// MQTT's level, and whether the session ends with its connection.
 const SESSIONS: [(u8, bool); 4] = [(4, true), (4, false), (5, true), (5, false)];

@@ -1,15 +1,14 @@
 //! Service clients: programs that speak MQTT here beside devices, with their rules and logins. Never shows a password that is
 //! there already.
 
-use super::devices::{hashed, made_password};
-use super::{ApiError, App, actor, fresh, propose};
+use super::{ApiError, App, actor, fresh, passwords, propose};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use spalla_shared::engine::Command;
-use spalla_shared::resource::{Client, Device, Resource};
+use spalla_shared::resource::{Client, Resource};
 use std::sync::Arc;
 
 /// All service clients with their rules.
@@ -51,7 +50,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
             return Err(ApiError::invalid("`password`: 8 to 256 characters; leave it out to have one made"));
         }
         Some(password) => password,
-        None => made_password(),
+        None => passwords::made(),
     };
     let there = app.group.state().read().clients.get(&*new.name).cloned();
     let mut client = there.unwrap_or_else(|| Client { name: new.name.as_str().into(), ..Client::default() });
@@ -61,7 +60,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
     client.publish = rules(new.publish, client.publish);
     client.commands = rules(new.commands, client.commands);
     client.speaks_for = rules(new.speaks_for, client.speaks_for);
-    client.password_hash = Some(hashed(&password).await?.into());
+    client.password_hash = Some(passwords::hashed(&password).await?.into());
     deploy(&app, client, by, Some(password)).await
 }
 
@@ -76,16 +75,8 @@ pub async fn operate(
 ) -> Result<Json<Value>, ApiError> {
     let by = actor(&headers)?;
     let client = known(&app, &name)?;
-    let (password, hash) = match &*action {
-        "rotate" => {
-            let password = made_password();
-            let hash = hashed(&password).await?;
-            (Some(password), hash)
-        }
-        "revoke" => (None, Device::REVOKED.into()),
-        _ => return Err(ApiError::not_found(format!("a client is not told to `{action}`; there are rotate and revoke"))),
-    };
-    deploy(&app, Client { password_hash: Some(hash.into()), ..client }, by, password).await
+    let (password, hash) = passwords::changed(&action, "a client").await?;
+    deploy(&app, Client { password_hash: Some(hash), ..client }, by, password).await
 }
 
 async fn deploy(app: &App, client: Client, by: spalla_shared::id::Actor, password: Option<String>) -> Result<Json<Value>, ApiError> {

@@ -1,8 +1,8 @@
 //! One device with all that is known of it, and its login: shown as topics, changed, or taken back. Never shows a password
 //! that is there already.
 
-use super::devices::{checked_id, hashed, made_password, speaks};
-use super::{ApiError, App, actor, fresh, propose};
+use super::devices::{checked_id, speaks};
+use super::{ApiError, App, actor, fresh, passwords, propose};
 use crate::effects::clock::wall_now;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -62,16 +62,8 @@ pub async fn operate(
     if let Some(bridge) = &device.bridge {
         return Err(ApiError::invalid(format!("`{id}` has no login of its own: `{bridge}` speaks for it; change that one's")));
     }
-    let (password, hash) = match &*action {
-        "rotate" => {
-            let password = made_password();
-            let hash = hashed(&password).await?;
-            (Some(password), hash)
-        }
-        "revoke" => (None, Device::REVOKED.into()),
-        _ => return Err(ApiError::not_found(format!("a device is not told to `{action}`; there are rotate and revoke"))),
-    };
-    let device = Device { password_hash: Some(hash.into()), ..device };
+    let (password, hash) = passwords::changed(&action, "a device").await?;
+    let device = Device { password_hash: Some(hash), ..device };
     let (receipt, _) = propose(&app, Command::Deploy { resources: vec![Resource::Device(device)], by }).await?;
     let mut data = json!({ "id": id, "login": if password.is_some() { "password" } else { "revoked" }, "index": receipt.index });
     if let Some(password) = password {

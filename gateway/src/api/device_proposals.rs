@@ -1,7 +1,7 @@
 //! Devices that bridges of the mesh know of and nobody declared: listed, and admitted by a person.
 
-use super::devices::{checked_id, hashed, made_password};
-use super::{ApiError, App, actor, fresh, propose};
+use super::devices::checked_id;
+use super::{ApiError, App, actor, fresh, passwords, propose};
 use crate::ingress::admission::{NotAdmitted, Wanted, resources};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -73,9 +73,9 @@ pub async fn admit(
             }
         },
     };
-    let password = proposed.own_login.then(made_password);
+    let password = proposed.own_login.then(passwords::made);
     let password_hash = match &password {
-        Some(password) => Some(hashed(password).await?.into()),
+        Some(password) => Some(passwords::hashed(password).await?.into()),
         None => None,
     };
     let wanted = Wanted {

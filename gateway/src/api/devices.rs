@@ -1,11 +1,10 @@
 //! Devices: what is known of each, and adding one with a password that is shown once.
 
 use super::groups::GroupQuery;
-use super::{ApiError, App, actor, fresh_of, propose};
+use super::{ApiError, App, actor, fresh_of, passwords, propose};
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use spalla_shared::device::convention::{Compiled, Speaker};
@@ -80,10 +79,10 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Json(new): Json<New
         }
         (None, Some(_)) => None,
         (Some(password), None) => Some(password),
-        (None, None) => Some(made_password()),
+        (None, None) => Some(passwords::made()),
     };
     let hash = match &password {
-        Some(password) => Some(hashed(password).await?),
+        Some(password) => Some(passwords::hashed(password).await?),
         None => None,
     };
     let mut device = match (there, &new.profile) {
@@ -122,21 +121,6 @@ pub(super) fn speaks(app: &App, device: &Device) -> (Vec<String>, Vec<String>) {
         Some(Err(_)) => (Vec::new(), Vec::new()),
         None => (device_publishes(&device.id).to_vec(), vec![DeviceTopic::Command(device.id.clone()).to_string()]),
     }
-}
-
-/// 144 random bits as text.
-pub(super) fn made_password() -> String {
-    let mut bytes = [0u8; 18];
-    rand::rng().fill(&mut bytes);
-    hex::encode(bytes)
-}
-
-pub(super) async fn hashed(password: &str) -> Result<String, ApiError> {
-    let plain = password.to_owned();
-    tokio::task::spawn_blocking(move || crate::ingress::passwords::hash(&plain))
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?
-        .map_err(ApiError::internal)
 }
 
 pub(super) fn checked_id(text: &str) -> Result<DeviceId, ApiError> {

@@ -24,6 +24,7 @@ mod listeners;
 mod members;
 mod mesh;
 mod openapi;
+mod passwords;
 mod pictures;
 mod resources;
 mod status;

@@ -63,7 +63,7 @@ async fn what_is_taken_back_is_gone(node: &Node, esp: &Device) {
     // One that was admitted stays declared and is away until it announces itself again.
     esp.publish("homeassistant/lock/front/config", b"", true).await.expect("acknowledged");
     node.away("hq/front").await;
-    let refused = tell(node, "hq/front", "unlock-front", json!({})).await;
+    let refused = ask(node, "hq/front", "unlock-front", json!({})).await;
     assert!(outcome(node, &refused).await.to_string().contains("device-offline"));
     esp.publish("homeassistant/lock/front/config", LOCK.as_bytes(), true).await.expect("acknowledged");
     node.connected("hq/front").await;

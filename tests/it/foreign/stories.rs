@@ -156,7 +156,7 @@ async fn a_zigbee_lock_behind_its_bridge_is_found_admitted_and_opened() {
     bridge.publish("zigbee2mqtt/Front Door Lock/availability", br#"{"state":"offline"}"#, true).await.expect("acknowledged");
     node.away("hq/front").await;
     property(node, "hq/front", "lock", json!("unlocked"), "stale").await;
-    let refused = tell(node, "hq/front", "unlock", json!({ "again": 1 })).await;
+    let refused = ask(node, "hq/front", "unlock", json!({ "again": 1 })).await;
     assert!(outcome(node, &refused).await.to_string().contains("device-offline"));
     node.connected("hq/z2m").await;
     says(&bridge, "zigbee2mqtt/Front Door Lock/availability", r#"{"state":"online"}"#).await;

@@ -40,8 +40,17 @@ impl Verdict {
 
         let (events, turns) = (witness.events(), witness.turns());
         let heard = times(api, "chaos/heard", "output").await;
-        broken.extend(events.iter().filter(|n| !heard.contains_key(n)).map(|n| format!("event {n} was acknowledged and is lost")));
-        broken.extend(heard.iter().filter(|(_, times)| **times > 1).map(|(n, times)| format!("event {n} was taken {times} times")));
+        let told = audited(api).await;
+        broken.extend(events.iter().filter(|n| !told.contains_key(n)).map(|n| format!("event {n} was acknowledged and is lost")));
+        for (n, links) in &told {
+            let begun = heard.get(n).copied().unwrap_or_default();
+            match links.as_slice() {
+                [link] if link == "event.received" && begun == 1 => {}
+                // A building took it in the mesh's place and told the mesh when it could: recorded, and too late to start anything.
+                [link] if link == "event.late" && begun == 0 => {}
+                _ => broken.push(format!("event {n} is in the audit chain as {links:?} and started {begun} instances")),
+            }
+        }
         let taken = times(api, "chaos/turn", "input").await;
         broken.extend(turns.iter().filter(|n| !taken.contains_key(n)).map(|n| format!("turn {n} was taken and is lost")));
         broken.extend(taken.iter().filter(|(_, times)| **times > 1).map(|(n, times)| format!("turn {n} was begun {times} times")));
@@ -59,6 +68,24 @@ impl Verdict {
         }
         Self { steps, events: events.len(), turns: turns.len(), commands: witness.commands(), cloud: counts.received, broken }
     }
+}
+
+/// How each numbered event stands in the mesh's audit chain.
+async fn audited(api: &Api) -> BTreeMap<u64, Vec<String>> {
+    let mut links: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut after = 0;
+    for _ in 0..PAGES_MAX {
+        let page = api.get(&format!("/audit?action=event&limit=1000&after={after}")).await;
+        let rows = page.data().as_array().expect("links");
+        let Some(last) = rows.last() else { return links };
+        after = last["seq"].as_u64().expect("a number");
+        for row in rows {
+            if let Some(n) = row["data"]["id"].as_str().and_then(|id| id.strip_prefix('n')?.parse().ok()) {
+                links.entry(n).or_default().push(row["action"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    panic!("more than {PAGES_MAX} pages of links");
 }
 
 /// How many instances of a flow carry each number `n` in their input or output.
