@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use spalla_shared::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub(crate) struct Core {
@@ -35,12 +35,27 @@ pub(crate) struct Core {
     /// Sockets open, admitted or not.
     pub sockets: AtomicUsize,
     pub stopping: watch::Sender<bool>,
+    /// When the log last heard of a handshake that failed.
+    pub handshake_told: Mutex<Option<Instant>>,
 }
+
+/// Between two lines about handshakes: anybody can fail as many as he likes.
+const HANDSHAKE_LINES_PACE: Duration = Duration::from_secs(1);
 
 impl Core {
     pub fn refused(&self, peer: &Peer, reason: &'static str) {
         self.counters.refused(reason);
         tracing::debug!(address = %peer.address, reason, "connection refused");
+    }
+
+    /// Why a certificate or a version did not do is nothing that the client tells the person at the device.
+    pub fn handshake_failed(&self, peer: &Peer, error: &std::io::Error) {
+        self.refused(peer, "tls");
+        let mut told = self.handshake_told.lock();
+        if told.is_none_or(|at| at.elapsed() >= HANDSHAKE_LINES_PACE) {
+            *told = Some(Instant::now());
+            tracing::warn!(address = %peer.address, %error, "TLS handshake failed; of others within a second nothing is said");
+        }
     }
 
     /// One filter of a SUBSCRIBE; the answer is its v5 reason code (the granted QoS, or 0x80 and above).

@@ -91,8 +91,8 @@ fn welcome(core: &Arc<Core>, socket: TcpStream, address: SocketAddr, door: &Door
                 let certificates = chain.map(|chain| Arc::new(Shown { listener, chain }));
                 upgrade(core, stream, Peer { certificate_name, certificates, ..peer }, websocket).await;
             }
-            Ok(Err(_)) => {
-                core.refused(&peer, "tls");
+            Ok(Err(error)) => {
+                core.handshake_failed(&peer, &error);
                 core.hooks.denied(Denied::Login { username: None, address, reason: "tls" });
             }
             Err(_) => core.refused(&peer, "tls-timeout"),

@@ -180,6 +180,7 @@ impl Broker {
             next_client: AtomicU64::new(1),
             sockets: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
+            handshake_told: Mutex::default(),
         });
         let mut doors = JoinSet::new();
         for (listener, door) in opened.listeners {

@@ -21,6 +21,8 @@ const BODY_LEN_MAX: usize = 64 * 1024;
 const TRIES_MAX: u32 = 5;
 const AGAIN_FIRST: Duration = Duration::from_millis(200);
 const REDIRECTS_MAX: usize = 5;
+/// Characters of a refusal's body that its problem repeats.
+const SAID_LEN_MAX: usize = 256;
 /// Response headers that are handed on.
 const HEADERS_MAX: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -66,7 +68,8 @@ impl HttpClient {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let call = Call { method: Method::POST, url, headers, body: Some(post.body.to_json()) };
         let response = send(self.client()?, &call, post.until).await?;
-        accept(&response, false)
+        // The address itself is a secret with some services, and what they say may repeat it.
+        if accepts(&response, false) { Ok(()) } else { Err(refusal(&response)) }
     }
 
     async fn call(&self, request: &HttpRequest, key: &str, secrets: &SecretFolder, until: Instant) -> Result<Value, Problem> {
@@ -109,7 +112,9 @@ impl HttpClient {
             call = next;
             response = send(client, &call, until).await?;
         }
-        accept(&response, request.redirect)?;
+        if !accepts(&response, request.redirect) {
+            return Err(refused(response, &call, until).await);
+        }
         let status = response.status().as_u16();
         let response_headers = shown_headers(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
@@ -138,6 +143,17 @@ struct Call {
 }
 
 impl Call {
+    /// Whether a text repeats what may identify the caller: the credentials, or the query, which may carry a token.
+    fn is_betrayed_by(&self, text: &str) -> bool {
+        let given = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' ')).map(|(_, given)| given);
+        let password = given.and_then(|given| {
+            let pair = String::from_utf8(BASE64.decode(given).ok()?).ok()?;
+            pair.split_once(':').map(|(_, password)| password.to_owned())
+        });
+        let betrays = |secret: &str| !secret.is_empty() && text.contains(secret);
+        given.is_some_and(betrays) || password.as_deref().is_some_and(betrays) || self.url.query().is_some_and(betrays)
+    }
+
     /// The next request where the answer sends elsewhere. What the author or the gateway put into headers for one origin, credentials
     /// above all, does not go to another; an unencrypted one is another.
     fn redirected(&self, response: &Response) -> Option<Self> {
@@ -200,17 +216,37 @@ fn reason(error: &reqwest::Error) -> String {
     cause.to_string().chars().take(200).collect()
 }
 
-fn accept(response: &Response, redirect: bool) -> Result<(), Problem> {
+fn accepts(response: &Response, redirect: bool) -> bool {
     let status = response.status();
-    if status.is_success() || (redirect && status.is_redirection()) {
-        return Ok(());
-    }
+    status.is_success() || (redirect && status.is_redirection())
+}
+
+fn refusal(response: &Response) -> Problem {
+    let status = response.status();
     let kind = match status.as_u16() {
         401 => "authentication",
         403 => "authorization",
         _ => "communication",
     };
-    Err(Problem::standard(kind, i64::from(status.as_u16()), format!("the service answered {status}")))
+    Problem::standard(kind, i64::from(status.as_u16()), format!("the service answered {status}"))
+}
+
+/// With the beginning of what the service said of it, unless that repeats what the caller identified itself with.
+async fn refused(response: Response, call: &Call, until: Instant) -> Problem {
+    let problem = refusal(&response);
+    if !matches!(problem.status, 401 | 403)
+        && let Ok(Ok(bytes)) = timeout_at(until, read_body(response, BODY_LEN_MAX)).await
+        && let Ok(text) = std::str::from_utf8(&bytes)
+        && !call.is_betrayed_by(text)
+    {
+        let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        let said: String = words.collect::<Vec<_>>().join(" ").chars().take(SAID_LEN_MAX).collect();
+        if !said.is_empty() {
+            let detail = format!("{}: {said}", problem.detail.as_deref().unwrap_or_default());
+            return Problem { detail: Some(detail.into()), ..problem };
+        }
+    }
+    problem
 }
 
 async fn read_body(mut response: Response, len_max: usize) -> Result<Vec<u8>, Problem> {
@@ -243,14 +279,13 @@ fn content(bytes: &[u8], content_type: &str) -> Result<Value, Problem> {
     }
 }
 
+/// One that came several times is one list, as HTTP reads it.
 fn shown_headers(headers: &HeaderMap) -> Value {
-    Value::object(
-        headers
-            .iter()
-            .filter(|(name, _)| **name != AUTHORIZATION && **name != reqwest::header::SET_COOKIE)
-            .take(HEADERS_MAX)
-            .filter_map(|(name, value)| Some((name.as_str(), Value::from(value.to_str().ok()?)))),
-    )
+    let shown = headers.keys().filter(|name| **name != AUTHORIZATION && **name != reqwest::header::SET_COOKIE).take(HEADERS_MAX);
+    Value::object(shown.filter_map(|name| {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (name.as_str(), Value::from(values.join(", "))))
+    }))
 }
 
 async fn authorization(authentication: &HttpAuthentication, secrets: &SecretFolder) -> Result<String, Problem> {

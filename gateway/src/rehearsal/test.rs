@@ -2,7 +2,7 @@
 
 use super::files::{self, Invalid};
 use super::on_deep_stack;
-use crate::cli::failure::{Failure, USAGE};
+use crate::cli::failure::{Failure, USAGE, usage};
 use crate::cli::output::{self, outln};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -63,6 +63,10 @@ pub fn play(files: &[PathBuf]) -> Result<Result<Vec<Outcome>, Vec<Invalid>>> {
     }
     if !invalid.is_empty() {
         return Ok(Err(invalid));
+    }
+    if scenarios.is_empty() {
+        let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        bail!(usage(format!("there is no scenario in {}", names.join(", "))));
     }
     let mut buildings = Buildings::default();
     let mut outcomes = Vec::new();

@@ -65,6 +65,9 @@ fn done(body: &Value, json: bool) -> Result<ExitCode> {
         Some(password) => {
             outln!("user name  {}", cell(&data["username"]));
             outln!("password   {password}   (shown this once)");
+            if RULES.iter().all(|key| data[key].as_array().is_none_or(Vec::is_empty)) {
+                eprintln!("note: it has no rules, so it may log in and nothing else; see `spalla client add --help`");
+            }
         }
         None => outln!("it has no login any more; its sessions end within a second"),
     }

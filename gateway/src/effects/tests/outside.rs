@@ -171,6 +171,26 @@ async fn refusals_have_the_types_of_the_specification() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_what_the_service_said_but_never_what_identifies_the_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("erp"), r#"{"token": "s3cret"}"#).unwrap();
+    let reply = |body: &str| -> &'static str {
+        format!("HTTP/1.1 422 No\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).leak()
+    };
+    let (address, _requests) =
+        serve(vec![reply("{\"plate\":\n \"is unknown\"}"), reply("who is s3cret?"), reply(&"x".repeat(5_000))]).await;
+    let group = LocalGroup::new(1, &[]);
+    let _gateway = Gateway::start_with(&group, 1, SecretFolder::new(Some(folder.path().into())), None);
+    let said =
+        ["the service answered 422 Unprocessable Entity: {\"plate\": \"is unknown\"}", "the service answered 422 Unprocessable Entity"];
+    for expected in said.map(str::to_owned).into_iter().chain([format!("{}: {}", said[1], "x".repeat(256))]) {
+        let id = group.open(EffectClass::Neutral, 5_000, Request::Http(http("get", address.clone(), HttpOutput::Content)));
+        let Outcome::Failed { problem } = outcome_of(&group, id).await else { panic!() };
+        assert_eq!(problem.detail.as_deref(), Some(&*expected));
+    }
+}
+
+#[tokio::test]
 async fn each_method_output_and_way_to_say_who_it_is() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("plain"), "ada:pw\n").unwrap();

@@ -6,6 +6,7 @@ use super::super::plan::{
 };
 use super::Compiler;
 use super::template::{expression_part, has_expression};
+use crate::expression::Expression;
 use crate::value::{Object, Value};
 use std::sync::Arc;
 
@@ -193,10 +194,21 @@ impl Compiler {
             let at = join(pointer, key);
             let Some(fields) = self.object(definition, &at, "a correlation", &["from", "expect"]) else { continue };
             let from = self.required(fields, "from", &at, "a correlation").and_then(|from| self.expression(from, &join(&at, "from")));
-            let expect = fields.get("expect").and_then(|expect| self.expression(expect, &join(&at, "expect")));
+            let expect = fields.get("expect").and_then(|expect| self.expected(expect, &join(&at, "expect")));
             all.extend(from.map(|from| Correlation { key: key.clone(), from, expect }));
         }
         all
+    }
+
+    /// A constant or an expression: bare text is an expression only where it begins as no plain word does.
+    fn expected(&mut self, value: &Value, pointer: &str) -> Option<Expression> {
+        match value {
+            Value::String(text) if !has_expression(value) && !text.trim_start().starts_with(['.', '$', '"', '(', '[', '{']) => {
+                let source = value.to_json();
+                self.parse(&source, 0, &source, pointer)
+            }
+            _ => self.expression(value, pointer),
+        }
     }
 
     pub(super) fn emit(&mut self, task: &Object, pointer: &str) -> Option<TaskKind> {

@@ -93,7 +93,7 @@ impl Compiler {
         }
     }
 
-    fn parse(&mut self, text: &str, lead: usize, source: &str, pointer: &str) -> Option<Expression> {
+    pub(super) fn parse(&mut self, text: &str, lead: usize, source: &str, pointer: &str) -> Option<Expression> {
         if source.is_empty() {
             self.error("bad-expression", pointer, "an empty expression", "`.` stands for the whole input");
             return None;

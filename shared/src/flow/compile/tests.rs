@@ -328,6 +328,23 @@ fn events_compile_to_filters() {
 }
 
 #[test]
+fn what_a_correlation_expects_is_a_constant_or_an_expression() {
+    let expected = |expect: &str| {
+        let plan = plan(&flow(&format!(
+            "  - a: {{ listen: {{ to: {{ one: {{ with: {{ type: x }}, correlate: {{ k: {{ from: .data.k, expect: {expect} }} }} }} }} }} }}"
+        )));
+        let TaskKind::Listen(listen) = &plan.task(0).kind else { panic!() };
+        let Consume::One(filter) = &listen.to else { panic!() };
+        filter.correlate[0].expect.as_ref().expect("something is expected").source().to_owned()
+    };
+    assert_eq!(expected("gold"), "\"gold\"");
+    assert_eq!(expected("gold card"), "\"gold card\"");
+    assert_eq!(expected("7"), "7");
+    assert_eq!(expected("$context.card"), "$context.card");
+    assert_eq!(expected("'${ .card }'"), ".card");
+}
+
+#[test]
 fn a_life_safety_flow_may_not_wait_inside_a_loop() {
     let tasks = "  - a: { for: { in: .list }, do: [ { b: { call: device.command, with: { target: a/b, command: c } } } ] }";
     assert!(check(&flow(tasks)).is_ok_and(|checked| checked.warnings.len() == 1));

@@ -24,6 +24,9 @@ pub struct ShowArgs {
     /// Values in full.
     #[arg(long)]
     full: bool,
+    /// Of its tasks the last N that ran only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    last: Option<u32>,
     /// Show what it does as it does it, until it ends.
     #[arg(long, conflicts_with = "sub_flows")]
     follow: bool,
@@ -119,7 +122,12 @@ fn print<'a>(
     shown: &'a mut usize,
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
     Box::pin(async move {
-        for run in tree.in_order() {
+        let runs = tree.in_order();
+        let hidden = args.last.map_or(0, |last| runs.len().saturating_sub(last as usize));
+        if hidden > 0 {
+            outln!("{}… {hidden} before (without --last: all)", "  ".repeat(level));
+        }
+        for run in runs.into_iter().skip(hidden) {
             let margin = "  ".repeat(run.depth + level);
             outln!("{margin}{}", title(run));
             let same = tree.parent_input(run) == Some(&run.input);

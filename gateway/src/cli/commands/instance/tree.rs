@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 use spalla_shared::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// One run of a task; in a loop, or tried again, a task runs several times.
 #[derive(Debug)]
 pub struct Run {
-    pub reference: String,
     pub name: String,
     pub kind: String,
     /// `running`, `completed`, `skipped`, `faulted`, `cancelled`, `incident`.
@@ -38,6 +38,8 @@ pub struct Tree {
     pub runs: Vec<Run>,
     /// What operators did to the instance as a whole.
     pub operators: Vec<(Option<Timestamp>, String)>,
+    /// Reference -> place of its newest run: a loop's trace has tens of thousands of lines.
+    newest: BTreeMap<String, usize>,
 }
 
 impl Tree {
@@ -120,11 +122,17 @@ impl Tree {
     fn begin(&mut self, line: &Value, at: Option<Timestamp>, status: &'static str) {
         let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let reference = text("reference");
-        let parent = self.runs.iter().rposition(|run| run.is_open() && is_below(&reference, &run.reference));
+        let around = reference.match_indices('/').map(|(end, _)| &reference[..end]);
+        let open = |around: &str| self.newest.get(around).copied().filter(|at| self.runs.get(*at).is_some_and(Run::is_open));
+        let parent = around.filter_map(open).next_back();
         // Where it runs again, what was open below it is over.
-        for run in self.runs.iter_mut().filter(|run| run.status == "running" && is_below(&run.reference, &reference)) {
-            run.status = "cancelled";
+        let below = format!("{reference}/");
+        for (_, at) in self.newest.range(below.clone()..).take_while(|(other, _)| other.starts_with(&below)) {
+            if let Some(run) = self.runs.get_mut(*at).filter(|run| run.status == "running") {
+                run.status = "cancelled";
+            }
         }
+        self.newest.insert(reference, self.runs.len());
         let depth = parent.and_then(|parent| self.runs.get(parent)).map_or(0, |parent| parent.depth + 1);
         self.runs.push(Run {
             name: text("name"),
@@ -138,13 +146,12 @@ impl Tree {
             children: Vec::new(),
             depth,
             parent,
-            reference,
         });
     }
 
     /// The newest run of a task that has not ended; an incident stands at the run that has just failed.
     fn open(&mut self, reference: &str) -> Option<&mut Run> {
-        let newest = self.runs.iter_mut().rev().find(|run| run.reference == reference)?;
+        let newest = self.runs.get_mut(*self.newest.get(reference)?)?;
         (newest.is_open() || newest.status == "faulted").then_some(newest)
     }
 
@@ -156,10 +163,6 @@ impl Tree {
 
 fn end(run: &mut Run, status: &'static str, at: Option<Timestamp>, output: Value) {
     (run.status, run.ended_at, run.output) = (status, at, output);
-}
-
-fn is_below(reference: &str, around: &str) -> bool {
-    reference.len() > around.len() && reference.starts_with(around) && reference.as_bytes().get(around.len()) == Some(&b'/')
 }
 
 /// A line of the trace in words, as far as it says more than that a task began or ended.
