@@ -5,6 +5,7 @@
 pub mod api;
 pub mod chaos;
 pub mod device;
+pub mod gap;
 pub mod mesh;
 pub mod node;
 pub mod raw;
