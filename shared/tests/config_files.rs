@@ -24,7 +24,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn everything() -> Vec<Resource> {
     let mut paths = Vec::new();
-    for folder in ["flows", "profiles", "three-buildings"] {
+    for folder in ["flows", "site-flows", "profiles", "three-buildings"] {
         files(&config().join(folder), &mut paths);
     }
     paths.extend(["pools.yaml", "people.yaml", "areas.yaml"].map(|name| config().join(name)));

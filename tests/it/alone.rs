@@ -16,7 +16,7 @@ use spalla_tests::{Device, Login, Mesh, Node, mesh::config_folder, until};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Lives in every building: a panic button locks a gate, and the mesh is told.
-const LOCKDOWN_FLOW: &str = r#"
+pub const LOCKDOWN_FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: it, name: lockdown, version: '1.0.0', metadata: { spalla/scope: site } }
 schedule: { on: { one: { with: { type: spalla.device.panic } } } }
 do:
@@ -177,7 +177,7 @@ async fn the_other_gateway_of_a_building_takes_over() {
 }
 
 /// Gateways with links that can be cut, and the profiles of an entrance.
-async fn campus(sites: &[&str]) -> Mesh {
+pub async fn campus(sites: &[&str]) -> Mesh {
     let mut mesh = Mesh::init_linked(PROGRAM, sites).await;
     mesh.start_all();
     mesh.ready().await;
@@ -187,20 +187,20 @@ async fn campus(sites: &[&str]) -> Mesh {
     mesh
 }
 
-async fn apply(node: &Node, text: &str) {
+pub async fn apply(node: &Node, text: &str) {
     let answer = node.api.apply(text).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 /// A reader and the gate that it opens, of the first building.
-async fn entrance(node: &Node) -> (Login, Login) {
+pub async fn entrance(node: &Node) -> (Login, Login) {
     let gate = login(node, json!({ "id": "hq/gate", "profile": "turnstile" })).await;
     let reader = login(node, json!({ "id": "hq/reader", "profile": "qr-reader", "opens": "hq/gate" })).await;
     apply(node, "kind: area\nname: gates\ndoors: [hq/gate]\n").await;
     (reader, gate)
 }
 
-async fn login(node: &Node, body: Value) -> Login {
+pub async fn login(node: &Node, body: Value) -> Login {
     let added = node.api.post("/devices", &body).await;
     assert_eq!(added.status, 200, "{}", added.text);
     let text = |key: &str| added.data()[key].as_str().expect("text").to_owned();
@@ -208,7 +208,7 @@ async fn login(node: &Node, body: Value) -> Login {
 }
 
 /// The token of somebody whom the gates let in now.
-async fn admitted(node: &Node) -> String {
+pub async fn admitted(node: &Node) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let at = |offset: i64| Timestamp(i64::try_from(now.as_millis()).expect("a time") + offset).to_rfc3339();
     let instance = start(node, "it/admit", "", &json!({ "from": at(-3_600_000), "until": at(3_600_000) })).await;
@@ -231,7 +231,7 @@ async fn shown(node: &Node, instance: &str) -> Value {
 }
 
 /// The building's group has all that the mesh declares for it, at these gateways.
-async fn level(mesh: &Mesh, site: &str, places: &[usize]) {
+pub async fn level(mesh: &Mesh, site: &str, places: &[usize]) {
     let mut declared_at = 0;
     for node in &mesh.nodes {
         let groups = node.api.get("/mesh").await.data()["groups"].clone();
@@ -253,7 +253,7 @@ async fn level(mesh: &Mesh, site: &str, places: &[usize]) {
 }
 
 /// The group knows that the device is connected.
-async fn attached(node: &Node, group: &str, device: &Login) {
+pub async fn attached(node: &Node, group: &str, device: &Login) {
     until(&format!("{} is known to be there in {group}", device.id), async || {
         let listed = node.api.try_get(&format!("/devices?group={group}")).await?;
         listed.data().as_array()?.iter().any(|row| row["id"] == device.id && row["online"] == true).then_some(())
@@ -262,7 +262,7 @@ async fn attached(node: &Node, group: &str, device: &Login) {
 }
 
 /// What was decided of badges at the gate: `granted`, or the reason why not.
-async fn decisions(node: &Node, group: &str) -> Vec<String> {
+pub async fn decisions(node: &Node, group: &str) -> Vec<String> {
     let trail = node.api.get(&format!("/audit?limit=1000&subject=hq%2Fgate&group={group}")).await;
     let of = |link: &Value| match link["action"].as_str() {
         Some("access.granted") => Some("granted".to_owned()),
@@ -272,7 +272,7 @@ async fn decisions(node: &Node, group: &str) -> Vec<String> {
     trail.data().as_array().expect("links").iter().filter_map(of).collect()
 }
 
-async fn ended(node: &Node, flow: &str, count: usize) {
+pub async fn ended(node: &Node, flow: &str, count: usize) {
     until(&format!("{count} of {flow} completed"), async || {
         let listed = node.api.get(&format!("/instances?status=completed&flow={flow}&site=hq")).await;
         (listed.data().as_array()?.len() == count).then_some(())
@@ -295,6 +295,6 @@ async fn same_copies(mesh: &Mesh, group: &str) {
     .await;
 }
 
-fn name(told: &spalla_broker::message::Message) -> String {
+pub fn name(told: &spalla_broker::message::Message) -> String {
     Format::read::<Command>(&told.payload).expect("a command").1.name
 }

@@ -8,6 +8,7 @@ mod clients;
 mod device;
 mod failover;
 mod faults;
+mod fire;
 mod flood;
 mod foreign;
 mod fsync;

@@ -8,11 +8,16 @@
 //! | S3 | a resumed session brings an old opening | [`s01_s03_no_opening_comes_late_whatever_the_session`], `device`; broker: `table`, `tests::stored` |
 //! | S5 | a pulse has no end, or a toggle opens | `foreign::stories` (the pulse is in each command: Shelly, Tasmota), profiles: `convention::tests::safety` |
 //! | S6 | a grant is remembered, a lockdown is not | [`s06_a_lockdown_waits_for_its_door_and_a_grant_does_not`] |
+//! | S7, S23 | a building alone waits for others with a fire or a lockdown | [`crate::fire`] |
+//! | S10 | what ranks lower moves a door that is held | [`crate::fire`]; pair by pair: `spalla-shared` `precedence`, `site::tests` |
+//! | S14, S15, S16 | a grant lives longer than it may where nobody can be reached, or by a clock that was set back | [`crate::alone`]; `spalla-shared` `site::tests` |
 //! | S17 | the last value of a dead device passes for how things are | [`s17_a_device_that_falls_silent_is_stale`], `foreign::stories` (Shelly, Zigbee) |
 //! | S18 | "opened" is said because a command was acknowledged | `foreign::stories` (Shelly, Zigbee), `foreign::makers` (Nuki Hub); `effects::tests` |
 //! | S19 | a retained badge opens | [`s19_s20_an_old_badge_opens_nothing_not_even_after_a_restart`], `foreign::stories` (Wiegand) |
 //! | S20 | a backlog or a repeated badge opens | [`s19_s20_an_old_badge_opens_nothing_not_even_after_a_restart`], `foreign::stories` (Wiegand), `foreign::makers` |
+//! | S21 | a building alone gives away what the mesh shares | [`crate::alone`] |
 //! | S24 | ten commands open ten times | [`s24_ten_openings_at_once_are_one`], `foreign::stories` (Shelly) |
+//! | S25 | an upgrade moves a door | [`crate::rolling`] |
 
 use crate::{ADMIT_FLOW, PROGRAM};
 use serde_json::{Value, json};

@@ -1,0 +1,94 @@
+//! Fire in a building that reaches nobody: its doors open at once and stay open, whatever else holds them, until people in it say so.
+
+use crate::ADMIT_FLOW;
+use crate::alone::{LOCKDOWN_FLOW, admitted, apply, attached, campus, decisions, ended, entrance, level, login, name};
+use serde_json::json;
+use spalla_broker::client::Version;
+use spalla_tests::{Device, Node, mesh::config_folder, until};
+
+const CHIEFS: &str = "
+kind: person
+id: max@example.com
+roles: [ fire-chief ]
+---
+kind: person
+id: cleo@example.com
+roles: [ fire-chief ]
+";
+
+#[tokio::test]
+async fn s07_s10_s23_fire_opens_a_building_alone_and_outranks_everything() {
+    let mesh = campus(&["hq", "plant", "depot"]).await;
+    let hq = &mesh.nodes[0];
+    for file in ["profiles/fire-panel.yaml", "profiles/lift.yaml", "site-flows/fire-release.yaml"] {
+        apply(hq, &std::fs::read_to_string(config_folder().join(file)).expect("a file")).await;
+    }
+    for text in [CHIEFS, LOCKDOWN_FLOW, ADMIT_FLOW] {
+        apply(hq, text).await;
+    }
+    let (reader, gate) = entrance(hq).await;
+    let grouped = hq.api.post("/devices", &json!({ "id": gate.id, "groups": ["doors"], "password": gate.password })).await;
+    assert_eq!(grouped.status, 200, "{}", grouped.text);
+    let panel = login(hq, json!({ "id": "hq/fire-panel", "profile": "fire-panel" })).await;
+    let lift = login(hq, json!({ "id": "hq/lift", "profile": "lift", "groups": ["lifts"] })).await;
+    let token = admitted(hq).await;
+    level(&mesh, "hq", &[0]).await;
+    let badge = Device::connect(&reader, Version::V5).await;
+    let alarm = Device::connect(&panel, Version::V5).await;
+    let mut arms = Device::connect(&gate, Version::V5).await;
+    let mut cabin = Device::connect(&lift, Version::V5).await;
+    for device in [&arms, &cabin] {
+        device.listen().await.expect("listens");
+    }
+    for device in [&gate, &lift] {
+        attached(hq, "site:hq", device).await;
+    }
+    mesh.cut_off(&[0]);
+    until("hq says that it is cut off", async || hq.api.get("/status").await.is_stale().then_some(())).await;
+
+    // S23: a lockdown needs nobody outside, and a badge does not end it.
+    badge.say("panic", &json!({ "id": "help", "gate": gate.id })).await.expect("acknowledged");
+    let told = arms.message().await;
+    assert_eq!(name(&told), "lockdown");
+    arms.done(&told).await;
+    ended(hq, "it/lockdown", 1).await;
+
+    // S7: fire opens against it, with nobody to ask.
+    alarm.say("fire-confirmed", &json!({ "id": "fire", "zone": "hall" })).await.expect("acknowledged with no network at all");
+    let told = arms.message().await;
+    assert_eq!(name(&told), "release");
+    arms.done(&told).await;
+    let told = cabin.message().await;
+    assert_eq!(name(&told), "recallToGround");
+    cabin.done(&told).await;
+    // S10: nothing shuts the gate again while the fire lasts.
+    badge.say("panic", &json!({ "id": "again", "gate": gate.id })).await.expect("acknowledged");
+    until("the second lockdown is refused", async || {
+        let stuck = hq.api.get("/instances?status=incident&flow=it/lockdown&site=hq").await;
+        stuck.text.contains("refused").then_some(())
+    })
+    .await;
+
+    // Two people end it; then the lockdown is still there.
+    let item = until("the chiefs are asked", async || {
+        let items = hq.api.get("/tasks?site=hq").await;
+        items.data().as_array()?.iter().find_map(|item| Some(item["id"].as_str()?.to_owned()))
+    })
+    .await;
+    for chief in ["max@example.com", "cleo@example.com"] {
+        says_clear(hq, &item, chief).await;
+    }
+    let told = arms.message().await;
+    assert_eq!(name(&told), "resume", "what was refused never came");
+    arms.done(&told).await;
+    ended(hq, "spalla/fire-release", 1).await;
+    badge.say("presented", &json!({ "id": "visit", "token": token })).await.expect("acknowledged");
+    until("the badge is refused", async || (decisions(hq, "site:hq").await == ["refused"]).then_some(())).await;
+}
+
+async fn says_clear(node: &Node, item: &str, chief: &str) {
+    let request = node.api.request("POST", &format!("/api/v1/tasks/{item}/complete"));
+    let answer = node.api.send(request.header("x-spalla-actor", format!("user:{chief}")).json(&json!({ "choice": "all-clear" }))).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
