@@ -102,6 +102,14 @@ impl Node {
         status
     }
 
+    /// What the process has in memory.
+    pub fn resident_kib(&self) -> u64 {
+        let child = self.child.as_ref().expect("the gateway runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
