@@ -4,7 +4,7 @@ use crate::ADMIT_FLOW;
 use crate::alone::{LOCKDOWN_FLOW, admitted, apply, attached, campus, decisions, ended, entrance, level, login, name};
 use serde_json::json;
 use spalla_broker::client::Version;
-use spalla_tests::{Device, Node, mesh::config_folder, until};
+use spalla_tests::{Device, Login, Node, mesh::config_folder, until};
 
 const CHIEFS: &str = "
 kind: person
@@ -27,10 +27,7 @@ async fn s07_s10_s23_fire_opens_a_building_alone_and_outranks_everything() {
         apply(hq, text).await;
     }
     let (reader, gate) = entrance(hq).await;
-    let grouped = hq.api.post("/devices", &json!({ "id": gate.id, "groups": ["doors"], "password": gate.password })).await;
-    assert_eq!(grouped.status, 200, "{}", grouped.text);
-    let panel = login(hq, json!({ "id": "hq/fire-panel", "profile": "fire-panel" })).await;
-    let lift = login(hq, json!({ "id": "hq/lift", "profile": "lift", "groups": ["lifts"] })).await;
+    let (panel, lift) = fire_devices(hq, &gate).await;
     let token = admitted(hq).await;
     level(&mesh, "hq", &[0]).await;
     let badge = Device::connect(&reader, Version::V5).await;
@@ -84,6 +81,69 @@ async fn s07_s10_s23_fire_opens_a_building_alone_and_outranks_everything() {
     ended(hq, "spalla/fire-release", 1).await;
     badge.say("presented", &json!({ "id": "visit", "token": token })).await.expect("acknowledged");
     until("the badge is refused", async || (decisions(hq, "site:hq").await == ["refused"]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_building_and_the_mesh_release_the_same_doors_and_lock_them_again() {
+    let mesh = campus(&["hq", "plant", "depot"]).await;
+    let hq = &mesh.nodes[0];
+    let flows = ["site-flows/fire-release.yaml", "flows/evacuate-building.yaml", "flows/evacuation.yaml"];
+    for file in [&["profiles/fire-panel.yaml", "profiles/lift.yaml"], &flows[..]].concat() {
+        apply(hq, &std::fs::read_to_string(config_folder().join(file)).expect("a file")).await;
+    }
+    apply(hq, CHIEFS).await;
+    let (_, gate) = entrance(hq).await;
+    let (panel, lift) = fire_devices(hq, &gate).await;
+    level(&mesh, "hq", &[0]).await;
+    let alarm = Device::connect(&panel, Version::V5).await;
+    let mut arms = Device::connect(&gate, Version::V5).await;
+    let mut cabin = Device::connect(&lift, Version::V5).await;
+    for (device, login) in [(&arms, &gate), (&cabin, &lift)] {
+        device.listen().await.expect("listens");
+        for group in ["mesh", "site:hq"] {
+            attached(hq, group, login).await;
+        }
+    }
+    alarm.say("fire-confirmed", &json!({ "id": "fire", "zone": "hall" })).await.expect("acknowledged");
+    for _ in ["the building's", "the mesh's"] {
+        for (device, wanted) in [(&mut arms, "release"), (&mut cabin, "recallToGround")] {
+            let told = device.message().await;
+            assert_eq!(name(&told), wanted);
+            device.done(&told).await;
+        }
+    }
+    // The others have no doors here: there somebody is asked to look, in hq nobody.
+    let item = until("the mesh's chiefs are asked", async || {
+        let items = hq.api.get("/tasks?group=mesh").await;
+        let items = items.data().as_array()?.clone();
+        assert!(!items.iter().any(|item| item.to_string().contains("by hand in hq")), "{items:?}");
+        items.iter().find(|item| item.to_string().contains("re-entry")).and_then(|item| Some(item["id"].as_str()?.to_owned()))
+    })
+    .await;
+    for chief in ["max@example.com", "cleo@example.com"] {
+        says_clear(hq, &item, chief).await;
+    }
+    for _ in ["the building's", "the mesh's"] {
+        let told = arms.message().await;
+        assert_eq!(name(&told), "resume");
+        arms.done(&told).await;
+    }
+    ended(hq, "spalla/fire-release", 1).await;
+    until("the evacuation is closed", async || {
+        let closed = hq.api.get("/instances?status=completed&flow=spalla/evacuation").await;
+        (closed.data().as_array()?.len() == 1).then_some(())
+    })
+    .await;
+}
+
+/// The gate is one of the doors that open in a fire; and a panel, and a lift.
+async fn fire_devices(node: &Node, gate: &Login) -> (Login, Login) {
+    let body = json!({ "id": gate.id, "groups": ["doors", "hq/doors"], "password": gate.password });
+    let grouped = node.api.post("/devices", &body).await;
+    assert_eq!(grouped.status, 200, "{}", grouped.text);
+    let panel = login(node, json!({ "id": "hq/fire-panel", "profile": "fire-panel" })).await;
+    let lift = login(node, json!({ "id": "hq/lift", "profile": "lift", "groups": ["lifts", "hq/lifts"] })).await;
+    (panel, lift)
 }
 
 async fn says_clear(node: &Node, item: &str, chief: &str) {
