@@ -5,8 +5,8 @@
 
 use crate::message::{Message, Qos};
 use crate::session::close::Close;
-use crate::session::packet::{Answer, SubOptions};
 use crate::session::link::Link;
+use crate::session::packet::{Answer, SubOptions};
 use crate::store::Ticket;
 use spalla_shared::time::Timestamp;
 use spalla_shared::topic::filter_matches;
