@@ -2,6 +2,7 @@
 //! and request/response between gateways. The only crate that names rumqttd and rumqttc.
 
 pub mod client;
+pub mod clock;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hooks;
@@ -10,7 +11,6 @@ pub mod rpc;
 pub mod server;
 pub mod version;
 
-mod clock;
 mod router;
 mod session;
 mod store;

@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod chaos;
 mod clients;
+mod clock;
 mod device;
 mod failover;
 mod faults;

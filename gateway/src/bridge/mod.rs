@@ -119,9 +119,9 @@ impl Bridge {
     async fn heard(&self) -> Result<(), ProposeError> {
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX).min(site::LEASE_MAX_MS);
         let due = {
+            let now = self.site.now();
             let state = self.site.state().read();
             let beside = state.beside.as_ref();
-            let now = crate::effects::clock::wall_now().max(state.clock);
             beside.is_none_or(|beside| beside.lease_ms != lease_ms || beside.heard_at.is_none_or(|at| now.since(at) >= HEARD_EVERY_MS))
         };
         if due {

@@ -8,10 +8,17 @@ use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
+use spalla_broker::clock::wall_now;
+use spalla_shared::device::OPENING_EXPIRY_MAX_MS;
 use spalla_shared::id::{GroupId, NodeId};
+use spalla_shared::time::Timestamp;
 use std::sync::Arc;
+use std::sync::Once;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Clocks of gateways that are set by time servers differ by less.
+const BEHIND_MAX_MS: u64 = 1_000;
 
 pub struct Core {
     pub id: GroupId,
@@ -22,6 +29,7 @@ pub struct Core {
     pub tuning: Tuning,
     /// When a leader was last heard of.
     heard: Mutex<Option<Instant>>,
+    first_stamp: Once,
 }
 
 /// Where a command must go now.
@@ -34,7 +42,7 @@ pub enum Route {
 
 impl Core {
     pub fn new(id: GroupId, node: NodeId, raft: Raft, view: Arc<View>, links: Arc<Links>, tuning: Tuning) -> Self {
-        Self { id, node, raft, view, links, tuning, heard: Mutex::new(None) }
+        Self { id, node, raft, view, links, tuning, heard: Mutex::new(None), first_stamp: Once::new() }
     }
 
     pub fn with_metrics<T>(&self, read: impl FnOnce(&RaftMetrics<Types>) -> T) -> T {
@@ -64,6 +72,24 @@ impl Core {
             return Some(Duration::ZERO);
         }
         metrics.last_quorum_acked.map(|at| at.elapsed())
+    }
+
+    /// Now as the group counts it: the wall clock, or the log's newest instant carried on where the wall clock is behind it.
+    pub fn now(&self) -> Timestamp {
+        wall_now().max(self.view.clock.at(std::time::Instant::now()))
+    }
+
+    /// What a leader stamps. The first stamp after a time in which nobody led cannot be read off a clock that is behind the log: no
+    /// opening of before may live through that time, however long it was.
+    pub fn stamp(&self) -> Timestamp {
+        self.first_stamp.call_once(|| {
+            let (wall, carried) = (wall_now(), self.view.clock.at(std::time::Instant::now()));
+            if self.heard.lock().is_none() && carried > wall.plus(BEHIND_MAX_MS) {
+                tracing::warn!(group = %self.id, clock = %wall, log = %carried, "this gateway's clock is behind the log, whose time goes on");
+                self.view.clock.see(carried.plus(OPENING_EXPIRY_MAX_MS), std::time::Instant::now());
+            }
+        });
+        self.now()
     }
 
     pub fn leader_was_heard(&self) {

@@ -17,6 +17,7 @@ use spalla_broker::rpc::RpcError;
 use spalla_shared::codec;
 use spalla_shared::engine::{Command, State};
 use spalla_shared::id::{GroupId, NodeId};
+use spalla_shared::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -139,6 +140,10 @@ impl Group for RaftGroup {
 
     fn state(&self) -> &RwLock<State> {
         &self.core.view.state
+    }
+
+    fn now(&self) -> Timestamp {
+        self.core.now()
     }
 
     fn applied(&self) -> watch::Receiver<u64> {

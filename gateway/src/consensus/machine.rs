@@ -11,6 +11,7 @@ use futures::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
+use spalla_broker::clock::Steady;
 use spalla_shared::codec;
 use spalla_shared::engine::{Applied, Command, Entry, State};
 use spalla_shared::id::GroupId;
@@ -18,6 +19,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Expressions recurse to a bounded depth; this holds the deepest with room to spare.
@@ -27,7 +29,11 @@ const BATCH_MAX: usize = 256;
 /// Batches on their way to the thread. Openraft waits for each, so one would do.
 const QUEUE_MAX: usize = 4;
 /// A backup that does not let go must not stop the group for longer: an election takes about as long.
-const HOLD_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const HOLD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// While the clocks of those who lead are behind the log, its time goes on at this pace, until they have caught up: an hour takes
+/// ten. Deadlines are longer by a ninth in that time, at most.
+const CARRIED_PACE_TENTHS: u32 = 9;
 
 /// [`spalla_shared::engine::apply`], or a test's own.
 pub type Apply = fn(&mut State, &Entry) -> Applied;
@@ -38,6 +44,8 @@ pub struct View {
     /// Where in the log `state` stands. Held while an entry is applied; lock it before `state`.
     position: Mutex<Position>,
     applied: watch::Sender<u64>,
+    /// The state's clock, carried on between two entries.
+    pub clock: Steady,
     /// Log bytes applied since the newest snapshot.
     pub log_len: AtomicU64,
     /// Weak: the thread ends with the machine.
@@ -122,6 +130,7 @@ impl Machine {
             state: RwLock::new(State::new(group.clone())),
             position: Mutex::default(),
             applied: watch::Sender::new(0),
+            clock: Steady::new(CARRIED_PACE_TENTHS),
             log_len: AtomicU64::new(0),
             jobs: jobs.downgrade(),
         });
@@ -287,6 +296,7 @@ impl Applier {
                 let mut state = self.view.state.write();
                 // It must not panic; if it does, the state is half changed and nobody may see more of it.
                 let applied = catch_unwind(AssertUnwindSafe(|| (self.apply)(&mut state, &entry)));
+                self.view.clock.see(state.clock, Instant::now());
                 let applied = applied.map_err(|_| format!("log entry {index} made the engine panic"))?;
                 state.known_semantics().map_err(|reason| format!("log entry {index}: {reason}"))?;
                 (Answer(Some((proposal.at, applied.reply))), applied.records)
@@ -326,6 +336,7 @@ impl Applier {
         // Before anyone sees the state, and so before any record of what comes next.
         self.sink.carried(&self.group, index_of(meta), &state.audit);
         let mut position = self.view.position.lock();
+        self.view.clock.see(state.clock, Instant::now());
         *self.view.state.write() = state;
         *position = Position { last: meta.last_log_id, membership: meta.last_membership.clone() };
         drop(position);

@@ -37,6 +37,7 @@ pub use wire::Digest;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
+use spalla_broker::clock::wall_now;
 use spalla_shared::engine::audit::AuditChain;
 use spalla_shared::engine::{Command, Record, Reply, State};
 use spalla_shared::id::{GroupId, NodeId};
@@ -56,6 +57,11 @@ pub trait Group: Send + Sync + 'static {
     async fn propose(&self, command: Command) -> Result<Receipt, ProposeError>;
     /// The applied state. Hold the lock briefly and never over an await.
     fn state(&self) -> &RwLock<State>;
+    /// Now as the group counts it, on the leader what it stamps. A wall clock that is behind the log is not waited for: the log's
+    /// newest instant is carried on, so that timers fire and deadlines pass whatever the machines' clocks do.
+    fn now(&self) -> Timestamp {
+        wall_now().max(self.state().read().clock)
+    }
     /// Changes with each applied entry.
     fn applied(&self) -> watch::Receiver<u64>;
     fn leadership(&self) -> watch::Receiver<Leadership>;

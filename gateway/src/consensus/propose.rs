@@ -7,12 +7,11 @@ use super::core::{Core, Route};
 use super::types::{Body, Proposal};
 use super::wire::{self, Propose, Proposed, To};
 use super::{ProposeError, Receipt};
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use openraft::errors::ClientWriteError;
 use spalla_broker::rpc::RpcError;
-use spalla_shared::time::Timestamp;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -121,26 +120,36 @@ pub async fn commit(core: &Core, commands: Vec<Body>, deadline: Instant) -> Vec<
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let at = now();
+    let at = core.stamp();
     let proposals: Vec<Proposal> = commands.into_iter().map(|command| Proposal { at, command }).collect();
-    let mut written = match tokio::time::timeout_at(deadline, core.raft.client_write_many(proposals)).await {
+    let written = match tokio::time::timeout_at(deadline, core.raft.client_write_many(proposals)).await {
         Ok(Ok(written)) => written,
         Ok(Err(_)) => return all(|_| Proposed::Failed(ProposeError::Stopping)),
         Err(_) => return all(|_| Proposed::Failed(ProposeError::Unknown)),
     };
-    let mut results = Vec::with_capacity(count);
-    while results.len() < count {
-        results.push(match tokio::time::timeout_at(deadline, written.try_next()).await {
-            Ok(Ok(Some(Ok(response)))) => match response.response.0 {
-                Some((at, reply)) => Proposed::Done(Receipt { index: response.log_id.index, at, reply }),
-                None => Proposed::Failed(ProposeError::Unknown),
-            },
-            Ok(Ok(Some(Err(ClientWriteError::ForwardToLeader(_))))) => Proposed::NotLeader,
-            // Discarded, stopped, or out of time: it may still be committed.
-            _ => Proposed::Failed(ProposeError::Unknown),
-        });
+    let answers = gather(written, count, deadline).await.into_iter();
+    let results = answers.map(|answer| match answer {
+        Some(Ok(written)) => match written.response.0 {
+            Some((at, reply)) => Proposed::Done(Receipt { index: written.log_id.index, at, reply }),
+            None => Proposed::Failed(ProposeError::Unknown),
+        },
+        Some(Err(ClientWriteError::ForwardToLeader(_))) => Proposed::NotLeader,
+        // Discarded, stopped, or out of time: it may still be committed.
+        _ => Proposed::Failed(ProposeError::Unknown),
+    });
+    results.collect()
+}
+
+/// The answers to `count` commands; nothing for those that had none when the stream ended or time was up.
+async fn gather<T, E>(answers: impl Stream<Item = Result<T, E>>, count: usize, deadline: Instant) -> Vec<Option<T>> {
+    // A leader that steps down ends the stream before all have their answer, and an ended stream must not be asked again.
+    let mut answers = std::pin::pin!(answers.fuse());
+    let mut gathered = Vec::with_capacity(count);
+    while gathered.len() < count {
+        let answer = tokio::time::timeout_at(deadline, answers.try_next()).await;
+        gathered.push(answer.ok().and_then(Result::ok).flatten());
     }
-    results
+    gathered
 }
 
 async fn forward(core: &Core, leader: spalla_shared::id::NodeId, commands: Vec<Body>, deadline: Instant) -> Vec<Proposed> {
@@ -174,7 +183,13 @@ async fn forward(core: &Core, leader: spalla_shared::id::NodeId, commands: Vec<B
     results
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_ends_before_all_have_their_answer_is_not_asked_again() {
+        let one = futures::stream::unfold(0, async |n| (n < 1).then_some((Ok::<u32, ()>(n), n + 1)));
+        assert_eq!(gather(one, 3, Instant::now() + TIMEOUT).await, [Some(0), None, None]);
+    }
 }

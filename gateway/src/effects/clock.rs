@@ -2,25 +2,14 @@
 //! to go on. Decides nothing: which timers fire is up to `apply`, by the instant that the leader stamps.
 
 use crate::consensus::GroupRef;
+pub use spalla_broker::clock::wall_now;
 use spalla_shared::engine::Command;
-use spalla_shared::time::Timestamp;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Longest sleep: bounds how late a timer fires after the wall clock was set forward.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// After a refused proposal: no quorum is not cured by asking faster.
 const BACKOFF: Duration = Duration::from_millis(200);
-
-/// The wall clock, in whole milliseconds.
-pub fn wall_now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Now as the group counts it: a wall clock that is behind the log takes the log's newest instant.
-pub fn group_now(group: &GroupRef) -> Timestamp {
-    wall_now().max(group.state().read().clock)
-}
 
 /// Keeps the time of `group` while this gateway leads it. Runs until it is dropped; spawn it once per group.
 pub async fn keep_time(group: GroupRef) {
@@ -34,11 +23,11 @@ pub async fn keep_time(group: GroupRef) {
             continue;
         }
         applied.borrow_and_update();
-        let (ready, due, clock) = {
+        let (ready, due) = {
             let state = group.state().read();
-            (!state.ready.is_empty(), state.next_due(), state.clock)
+            (!state.ready.is_empty(), state.next_due())
         };
-        let wait = due.map(|due| Duration::from_millis(due.since(wall_now().max(clock))));
+        let wait = due.map(|due| Duration::from_millis(due.since(group.now())));
         let command = match wait {
             _ if ready => Command::Continue,
             Some(Duration::ZERO) => Command::TimersDue,

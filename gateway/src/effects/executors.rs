@@ -1,7 +1,6 @@
 //! What the executors of one group share, and which one carries out which request.
 
 use super::acks::Acks;
-use super::clock::group_now;
 use super::http::HttpClient;
 use super::link::DeviceLink;
 use super::secret::SecretFolder;
@@ -85,7 +84,7 @@ impl Executors {
                 };
             }
             Request::ReadDevice { device, property, max_age_ms } => {
-                read::run(&self.telemetry, device, property, *max_age_ms, group_now(&self.group))
+                read::run(&self.telemetry, device, property, *max_age_ms, self.group.now())
             }
             Request::Http(request) => self.http.run(request, &effect.key, &self.secrets, until).await,
             Request::Notify { to, template, data } => {
@@ -122,7 +121,7 @@ impl Executors {
 
     /// The instant on this process's own clock at which an executor must have its answer; `None` once the deadline is reached.
     pub(super) fn until(&self, effect: &Effect) -> Option<Instant> {
-        let left = effect.deadline.since(group_now(&self.group));
+        let left = effect.deadline.since(self.group.now());
         (left > 0).then(|| {
             let left = Duration::from_millis(left);
             Instant::now() + left - ANSWER_MARGIN.min(left / 10)

@@ -4,6 +4,7 @@
 use super::counters::count;
 use super::{Ingress, TAKEN, not_now};
 use crate::consensus::{GroupRef, ProposeError, Receipt};
+use crate::effects::clock::wall_now;
 use spalla_broker::hooks::Verdict;
 use spalla_broker::message::Qos;
 use spalla_shared::engine::command::SiteCommand;
@@ -20,6 +21,9 @@ const PROPOSE_BACKOFF: Duration = Duration::from_millis(100);
 const RATE_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at whether the mesh is out of reach, while it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Clocks of gateways that are set by time servers differ by less.
+const AHEAD_MIN_MS: u64 = 1_000;
 
 /// Who wants an event.
 struct Wanted {
@@ -48,7 +52,7 @@ impl Ingress {
         }
         let (mesh, own) = (self.groups.first(), self.groups.get(1));
         if let Some(mesh) = mesh.filter(|_| wanted.mesh) {
-            let command = Command::Event { event: event.clone(), historical };
+            let command = Command::Event { event: in_time_of(mesh, &event), historical };
             let told = match own.filter(|_| wanted.stands_in) {
                 None => self.commit(mesh, command).await,
                 Some(own) => match self.tell_mesh(mesh, command).await {
@@ -56,7 +60,7 @@ impl Ingress {
                         tracing::debug!(%device, kind = %event.kind, %error, "the building's group takes it in the mesh's place");
                         count(&self.counters.events_alone);
                         let known = (*event.kind == *door::PRESENTED).then(|| Box::new(site::known(&mesh.state().read(), &event)));
-                        let command = Command::Site(SiteCommand::Alone { event: event.clone(), historical, known });
+                        let command = Command::Site(SiteCommand::Alone { event: in_time_of(own, &event), historical, known });
                         let told = self.commit(own, command).await;
                         // Its own flows have it with that.
                         return self.verdict(device, &event, qos, told).unwrap_or(TAKEN);
@@ -69,7 +73,7 @@ impl Ingress {
             }
         }
         if let Some(own) = own.filter(|_| wanted.site) {
-            let told = self.commit(own, Command::Event { event: event.clone(), historical }).await;
+            let told = self.commit(own, Command::Event { event: in_time_of(own, &event), historical }).await;
             if let Some(verdict) = self.verdict(device, &event, qos, told) {
                 return verdict;
             }
@@ -144,4 +148,12 @@ impl Ingress {
             }
         }
     }
+}
+
+/// The event as `group` counts time. Where some leader's clock was ahead, the log still is: what happens now must not look old there,
+/// or no card opens a door until the clocks have met the log.
+fn in_time_of(group: &GroupRef, event: &Event) -> Event {
+    let ahead_ms = group.now().since(wall_now());
+    let time = if ahead_ms < AHEAD_MIN_MS { event.time } else { event.time.plus(ahead_ms) };
+    Event { time, ..event.clone() }
 }

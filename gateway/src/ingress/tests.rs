@@ -255,6 +255,21 @@ async fn what_must_not_be_acted_on_is_refused_or_marked() {
 }
 
 #[tokio::test]
+async fn what_happens_now_is_not_old_in_a_log_that_is_ahead_of_the_clocks() {
+    let it = fixture();
+    let ahead = wall_now().plus(7_200_000);
+    it.group.change(|state| state.clock = ahead);
+    let old = format!(r#"{{"time":{}}}"#, wall_now().millis() - 11_000);
+    for payload in ["{}", old.as_str()] {
+        it.ingress.publish(&reader(), &message("event/presented", payload)).await;
+    }
+    let committed = events(&it.group);
+    let ages: Vec<u64> = committed.iter().map(|(event, _)| ahead.since(event.time)).collect();
+    assert_eq!(committed.iter().map(|(_, historical)| *historical).collect::<Vec<_>>(), [false, true]);
+    assert!(ages[0] < 1_000 && ages[1] >= 10_000, "{ages:?}");
+}
+
+#[tokio::test]
 async fn a_token_is_replaced_by_what_it_proves() {
     let it = fixture();
     let id = CredentialId::new("00112233aabbccdd");

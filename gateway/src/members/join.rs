@@ -3,7 +3,6 @@
 
 use super::{Members, Refusal};
 use crate::config::Timing;
-use crate::effects::clock::group_now;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spalla_shared::engine::roster::{Duty, INVITATION_MS_MAX, MemberCommand};
@@ -62,7 +61,7 @@ impl Members {
         rand::fill(&mut secret);
         let token = hex::encode(secret);
         // The leader's clock may be ahead of this one: a longest invitation must not be refused for that.
-        let until = Timestamp(group_now(&self.group).millis().saturating_add(i64::try_from(valid_ms).unwrap_or(i64::MAX)));
+        let until = Timestamp(self.group.now().millis().saturating_add(i64::try_from(valid_ms).unwrap_or(i64::MAX)));
         let command = MemberCommand::Invite { token: hashed(&token), site, duty, until, by };
         self.group.propose(Command::Member(command)).await?.reply?;
         Ok(Invited { token, until })

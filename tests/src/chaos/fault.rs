@@ -4,6 +4,8 @@ use super::link::Weather;
 use std::fmt;
 use std::time::Duration;
 
+const LEAP_S_MAX: i64 = 3 * 60 * 60;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// kill -9 of these gateways, by place.
@@ -18,6 +20,20 @@ pub enum Fault {
     Between { from: usize, to: usize, weather: Weather },
     /// All links.
     Everywhere(Weather),
+    /// The power goes at these gateways: what their logs had not made durable is lost, but for some bytes.
+    PowerCut { places: Vec<usize>, kept: u64, truncated: bool },
+    /// Nothing can be written any more, or nothing made durable: the gateway ends by itself.
+    Disk { place: usize, full: bool },
+    /// The wall clocks of these gateways leap, and leap back at the end.
+    Clock { places: Vec<usize>, ahead_s: i64 },
+}
+
+/// What a fault does something to; two of one kind at a time would be in each other's way.
+#[derive(PartialEq)]
+enum Kind {
+    Process,
+    Links,
+    Clock,
 }
 
 /// A fault, how long it lasts, and how long the mesh is left alone afterwards.
@@ -37,6 +53,10 @@ impl fmt::Display for Fault {
             Self::Around(place, weather) => write!(f, "{weather:?} around {place}"),
             Self::Between { from, to, weather } => write!(f, "{weather:?} from {from} to {to}"),
             Self::Everywhere(weather) => write!(f, "{weather:?} everywhere"),
+            Self::PowerCut { places, .. } => write!(f, "power cut at {places:?}"),
+            Self::Disk { place, full: true } => write!(f, "disk of {place} full"),
+            Self::Disk { place, full: false } => write!(f, "disk of {place} fails to make durable"),
+            Self::Clock { places, ahead_s } => write!(f, "clock of {places:?} {ahead_s:+} s"),
         }
     }
 }
@@ -74,7 +94,12 @@ impl Plan {
     fn fault(&mut self) -> Fault {
         let place = self.random.usize(..self.gateways);
         let other = (place + 1 + self.random.usize(..self.gateways - 1)) % self.gateways;
-        match self.random.u8(..12) {
+        match self.random.u8(..18) {
+            12 => Fault::PowerCut { places: vec![place], kept: self.kept(), truncated: self.random.bool() },
+            13 => Fault::PowerCut { places: (0..self.gateways).collect(), kept: self.kept(), truncated: self.random.bool() },
+            14 => Fault::Disk { place, full: self.random.bool() },
+            15 | 16 => Fault::Clock { places: vec![place], ahead_s: self.leap_s() },
+            17 => Fault::Clock { places: (0..self.gateways).collect(), ahead_s: self.leap_s() },
             0..3 => Fault::Kill(vec![place]),
             3 => Fault::Kill(vec![place, other]),
             4 => Fault::Kill((0..self.gateways).collect()),
@@ -86,16 +111,31 @@ impl Plan {
             _ => Fault::Everywhere(Weather::Lossy { one_in: self.random.u32(4..40) }),
         }
     }
+
+    /// Nothing, or a part of what is one write at most.
+    fn kept(&mut self) -> u64 {
+        if self.random.bool() { 0 } else { self.random.u64(1..2_000) }
+    }
+
+    /// From half a minute to three hours: keys are remembered for a day, which is a promise of its own.
+    fn leap_s(&mut self) -> i64 {
+        let far = self.random.i64(30..LEAP_S_MAX);
+        if self.random.bool() { far } else { -far }
+    }
 }
 
 impl Fault {
-    /// Whether both would do something to one process, or to one link.
+    /// Whether both would do something to one process, to one link, or to one clock.
     fn collides_with(&self, other: &Self) -> bool {
-        self.is_to_process() == other.is_to_process()
+        self.kind() == other.kind()
     }
 
-    fn is_to_process(&self) -> bool {
-        matches!(self, Self::Kill(_) | Self::Restart(_) | Self::Hold(_))
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Kill(_) | Self::Restart(_) | Self::Hold(_) | Self::PowerCut { .. } | Self::Disk { .. } => Kind::Process,
+            Self::Around(..) | Self::Between { .. } | Self::Everywhere(_) => Kind::Links,
+            Self::Clock { .. } => Kind::Clock,
+        }
     }
 }
 
@@ -112,7 +152,20 @@ mod tests {
         assert_eq!(said(7), said(7));
         assert_ne!(said(7), said(8));
         let all = said(7).join("\n");
-        for kind in ["Kill([0, 1, 2])", "Restart", "Hold", "Cut", "HalfOpen", "Deaf", "Slow", "Lossy"] {
+        for kind in [
+            "Kill([0, 1, 2])",
+            "Restart",
+            "Hold",
+            "Cut",
+            "HalfOpen",
+            "Deaf",
+            "Slow",
+            "Lossy",
+            "PowerCut",
+            "full: true",
+            "full: false",
+            "ahead_s: -",
+        ] {
             assert!(all.contains(kind), "{kind}");
         }
     }

@@ -2,14 +2,18 @@
 //! was seen from outside is held against what Spalla promises.
 //!
 //! ```text
-//! Plan (seed) -> faults -> processes (kill -9, SIGSTOP), links between them (cut, half-open, deaf, slow, lossy)
+//! Plan (seed) -> faults -> processes (kill -9, SIGSTOP), links between them (cut, half-open, deaf, slow, lossy),
+//!                          machines (clock leaps, disk full or failing, power cut)
 //! Load        -> events, turns           Witness <- acknowledgements, what devices were told
-//! Verdict     <- Witness, state digests, audit chains, the cloud's numbers
+//! Registers   -> writes and reads at all gateways, held against one order
+//! Verdict     <- Witness, Registers, state digests, audit chains, the cloud's numbers
 //! ```
 
 pub mod fault;
 pub mod link;
 pub mod load;
+pub mod machine;
+pub mod register;
 mod verdict;
 pub mod witness;
 
@@ -19,17 +23,22 @@ use crate::wait::until;
 use fault::{Fault, Plan, Step};
 use link::{Link, Weather};
 use load::Load;
+use machine::Machine;
 use nix::sys::signal::Signal;
+use register::Registers;
 use spalla::config::{Cloud as CloudSettings, Config, Encoding, MqttVersion};
 use spalla::demo::cloud::Cloud;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 pub use verdict::Verdict;
 use witness::Witness;
 
 const SITES: [&str; 3] = ["hq", "plant", "depot"];
+
+/// A gateway under load writes within; one that is cut off may not.
+const WRITES_WITHIN: Duration = Duration::from_secs(10);
 
 /// When a run has done enough.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +55,7 @@ pub async fn run(program: &str, seed: u64, until: Until, say: impl Fn(&str)) -> 
     let (tellers, doors) = world.devices().await;
     let apis: Vec<_> = world.mesh.nodes.iter().map(|node| node.api.clone()).collect();
     let mut load = Load::start(&apis, &tellers, &doors, &witness);
+    let mut registers = Registers::start(&apis);
     let mut plan = Plan::new(seed, SITES.len());
     let mut steps = 0;
     while match until {
@@ -60,9 +70,16 @@ pub async fn run(program: &str, seed: u64, until: Until, say: impl Fn(&str)) -> 
     say("left alone; what was begun is seen through");
     world.mesh.ready().await;
     load.finish().await;
-    let verdict = Verdict::of(&world.mesh, &witness, &cloud, steps).await;
+    let found = registers.finish().await;
+    let mut verdict = Verdict::of(&world.mesh, &witness, found, &cloud, steps).await;
+    verdict.broken.append(&mut world.broken);
+    verdict.lost_bytes = world.lost_bytes;
     drop(load);
     cloud.stop().await;
+    if !verdict.broken.is_empty() {
+        world.mesh.folder.disable_cleanup(true);
+        say(&format!("what the gateways wrote is kept in {}", world.mesh.folder.path().display()));
+    }
     verdict
 }
 
@@ -70,6 +87,12 @@ struct World {
     mesh: Mesh,
     /// From one place to another, by (from, to).
     links: BTreeMap<(usize, usize), Link>,
+    /// One under each gateway, by place.
+    machines: Vec<Machine>,
+    /// What gateways did that they should not.
+    broken: Vec<String>,
+    /// Of logs, by cuts of the power.
+    lost_bytes: u64,
 }
 
 impl World {
@@ -94,15 +117,20 @@ impl World {
             });
             std::fs::write(&mesh.nodes[from].config, toml::to_string(config).expect("is written")).expect("a config");
         }
-        mesh.start_all();
+        let folder = mesh.folder.path();
+        let library = Machine::library(folder);
+        let machines: Vec<_> = SITES.iter().map(|site| Machine::new(folder, &format!("machine-of-{site}"), &library)).collect();
+        for (node, machine) in mesh.nodes.iter_mut().zip(&machines) {
+            node.start_with(&machine.variables());
+        }
         mesh.ready().await;
-        Self { mesh, links }
+        Self { mesh, links, machines, broken: Vec::new(), lost_bytes: 0 }
     }
 
     /// One that tells and one door for each gateway.
     async fn devices(&self) -> (Vec<Login>, Vec<Login>) {
         let profile = |name: &str| std::fs::read_to_string(config_folder().join(format!("profiles/{name}.yaml"))).expect("a profile");
-        for text in [&*profile("turnstile"), &*profile("parking-barrier"), load::RESOURCES] {
+        for text in [&*profile("turnstile"), &*profile("parking-barrier"), load::RESOURCES, register::FLOW] {
             let answer = self.mesh.nodes[0].api.apply(text).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
         }
@@ -133,6 +161,9 @@ impl World {
                 node.signal(Signal::SIGTERM);
                 node.ended().await;
             }
+            Fault::PowerCut { places, .. } => places.iter().for_each(|place| self.mesh.nodes[*place].kill()),
+            Fault::Disk { place, full } => self.break_disk(*place, *full).await,
+            Fault::Clock { places, ahead_s } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(ahead_s * 1000)),
             Fault::Hold(place) => self.mesh.nodes[*place].hold(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, None),
         }
@@ -140,10 +171,45 @@ impl World {
 
     fn end(&mut self, fault: &Fault) {
         match fault {
-            Fault::Kill(places) => places.iter().for_each(|place| self.mesh.nodes[*place].start()),
-            Fault::Restart(place) => self.mesh.nodes[*place].start(),
+            Fault::Kill(places) => places.iter().for_each(|place| self.start_again(*place)),
+            Fault::Restart(place) | Fault::Disk { place, .. } => self.start_again(*place),
+            Fault::PowerCut { places, kept, truncated } => {
+                for place in places {
+                    let data = &self.mesh.nodes[*place].data;
+                    let lost = self.machines[*place].lose_what_is_not_durable(data, *kept, *truncated);
+                    self.lost_bytes += lost.expect("a folder that can be read");
+                    self.start_again(*place);
+                }
+            }
+            Fault::Clock { places, .. } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(0)),
             Fault::Hold(place) => self.mesh.nodes[*place].go_on(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, Some(Weather::Clear)),
+        }
+    }
+
+    fn start_again(&mut self, place: usize) {
+        self.mesh.nodes[place].start_with(&self.machines[place].variables());
+    }
+
+    /// The gateway ends by itself, with a word to its operator; one that had nothing to write until then is ended.
+    async fn break_disk(&mut self, place: usize, full: bool) {
+        let (node, machine) = (&mut self.mesh.nodes[place], &self.machines[place]);
+        let before = node.log().len();
+        if full {
+            machine.set_full(true)
+        } else {
+            machine.set_failing(true)
+        }
+        let ended = tokio::time::timeout(WRITES_WITHIN, node.ended()).await;
+        node.kill();
+        machine.set_full(false);
+        machine.set_failing(false);
+        let Ok(status) = ended else { return };
+        let log = node.log();
+        let said = log.get(before..).unwrap_or_default();
+        // One that was only about to start has but this line.
+        if status.code() != Some(1) || !said.lines().any(|line| line.starts_with("error: ")) {
+            self.broken.push(format!("the gateway of {} ended with {status} on a bad disk and said: {said}", node.site));
         }
     }
 
@@ -169,7 +235,7 @@ async fn patiently<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
                 if let Some(found) = look().await {
                     return found;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
         .await;

@@ -8,7 +8,6 @@ mod outcome;
 mod wire;
 
 use super::acks::Waiter;
-use super::clock::group_now;
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
@@ -64,7 +63,7 @@ impl<'a> Order<'a> {
             let expiry_ms = with_spec(executors, device, command, |spec| spec.expiry_ms()).unwrap_or(OPENING_EXPIRY_MAX_MS);
             expires_at = expires_at.min(effect.issued_at.plus(expiry_ms.min(OPENING_EXPIRY_MAX_MS)));
         }
-        let left = Duration::from_millis(expires_at.since(group_now(&executors.group)));
+        let left = Duration::from_millis(expires_at.since(executors.group.now()));
         // Before an attempt is recorded: what cannot be written is known not to have left.
         let wire = Wire::of(executors, effect, device, command, args, expires_at)?;
         Ok(Self { effect, device, command, args, stage, until, expires_at, send_until: until.min(Instant::now() + left), wire })
@@ -84,7 +83,7 @@ pub(super) async fn run(executors: &Executors, order: Order<'_>) -> Option<Outco
     // Before anything is sent: an answer cannot be faster than its waiter.
     let answers = executors.acks.wait(order.device, order.command, &order.effect.key);
     match order.effect.class {
-        EffectClass::Opening => open(executors, &order, answers).await,
+        EffectClass::Opening => open(executors, order, answers).await,
         EffectClass::Securing | EffectClass::Neutral => Some(repeat(executors, &order, answers).await),
     }
 }
@@ -99,17 +98,18 @@ fn objection(executors: &Executors, effect: &Effect) -> Option<Problem> {
 }
 
 enum Attempt {
-    /// Ours, and nothing has left yet.
-    Granted,
+    /// Ours, and nothing has left yet. By the leader's stamp nothing may leave from that instant on; unknown where the grant was heard
+    /// of in another way.
+    Granted(Option<Instant>),
     /// Another start or another gateway attempted it, or this one already published it.
     Taken,
     /// It is answered or gone, or the log could not be reached in time.
     Gone,
 }
 
-async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> Option<Outcome> {
+async fn open(executors: &Executors, mut order: Order<'_>, mut answers: Waiter) -> Option<Outcome> {
     let attempt = match &order.effect.attempt {
-        None => propose_attempt(executors, order).await,
+        None => propose_attempt(executors, &order).await,
         Some(_) => whose_attempt(executors, order.effect),
     };
     match attempt {
@@ -119,12 +119,14 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
             let here = order.effect.attempt.as_ref().is_some_and(|attempt| attempt.node == executors.options.node);
             let until = if here { order.until.min(Instant::now() + executors.options.takeover_wait) } else { order.until };
             let mut progress = Progress::default();
-            Some(match listen(order, &mut answers, &mut progress, std::future::pending(), until).await {
-                Step::Answer(ack) => conclude(executors, order, ack).await,
+            Some(match listen(&order, &mut answers, &mut progress, std::future::pending(), until).await {
+                Step::Answer(ack) => conclude(executors, &order, ack).await,
                 _ => unknown("it was attempted before a gateway failed or the device moved", &progress),
             })
         }
-        Attempt::Granted => {
+        Attempt::Granted(expires) => {
+            // The group's clock decides, however far this gateway's own is behind it.
+            order.send_until = expires.map_or(order.send_until, |expires| expires.min(order.send_until));
             if !executors.note_published(order.effect.id) {
                 return Some(unknown("it was attempted before", &Progress::default()));
             }
@@ -132,12 +134,12 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
             // The link's own word on expiry comes at `until`: it knows whether anything left.
             let until = order.until + LINK_GRACE;
             answers.sent();
-            Some(match listen(order, &mut answers, &mut progress, hand_over(executors, order), until).await {
-                Step::Answer(ack) => conclude(executors, order, ack).await,
-                Step::Transported => transported(executors, order).await,
+            Some(match listen(&order, &mut answers, &mut progress, hand_over(executors, &order), until).await {
+                Step::Answer(ack) => conclude(executors, &order, ack).await,
+                Step::Transported => transported(executors, &order).await,
                 // Nothing has left: this is known, unlike a missing answer.
                 Step::NotDelivered(failure) => not_delivered(failure),
-                Step::Silence => match confirm_without_ack(executors, order).await {
+                Step::Silence => match confirm_without_ack(executors, &order).await {
                     Some(outcome) => outcome,
                     None => unknown("it was sent, and no answer came in time", &progress),
                 },
@@ -150,10 +152,14 @@ async fn open(executors: &Executors, order: &Order<'_>, mut answers: Waiter) -> 
 async fn propose_attempt(executors: &Executors, order: &Order<'_>) -> Attempt {
     let node = executors.options.node;
     while Instant::now() < order.send_until {
+        let asked = Instant::now();
         match executors.group.propose(Command::EffectAttempt { effect: order.effect.id, node }).await {
             Ok(receipt) => {
                 return match receipt.reply {
-                    Ok(Accepted::AttemptGranted) => Attempt::Granted,
+                    // It was stamped after it was asked for.
+                    Ok(Accepted::AttemptGranted) => {
+                        Attempt::Granted(Some(asked + Duration::from_millis(order.expires_at.since(receipt.at))))
+                    }
                     Ok(_) => {
                         // An earlier proposal of ours may have been granted while its answer was lost.
                         let mut applied = executors.group.applied();
@@ -185,7 +191,7 @@ async fn propose_attempt(executors: &Executors, order: &Order<'_>) -> Attempt {
 fn whose_attempt(executors: &Executors, effect: &Effect) -> Attempt {
     let ours =
         effect.attempt.as_ref().is_some_and(|attempt| attempt.node == executors.options.node && attempt.boot == executors.options.boot);
-    if ours && !executors.was_published(effect.id) { Attempt::Granted } else { Attempt::Taken }
+    if ours && !executors.was_published(effect.id) { Attempt::Granted(None) } else { Attempt::Taken }
 }
 
 /// Gives an opening command to the link. Tries again only where nothing of it can have left, and never past the deadline.

@@ -1,10 +1,10 @@
 //! A device command as it leaves: the native contract's own message, or the words of the device's convention.
 
 use super::Order;
-use crate::effects::clock::wall_now;
 use crate::effects::executors::Executors;
 use crate::speakers::Tongue;
 use crate::templates::Jinja;
+use spalla_broker::clock;
 use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::convention::{self, Encoded};
 use spalla_shared::device::{Command, Format};
@@ -58,9 +58,9 @@ impl Wire {
 }
 
 pub(super) fn message(executors: &Executors, order: &Order) -> Message {
-    // On this gateway's own clock, which may run beside the leader's.
+    // On the broker's own clock, which may run beside the leader's.
     let left = order.send_until.saturating_duration_since(Instant::now());
-    let expires_at = wall_now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).min(order.expires_at);
+    let expires_at = clock::now().plus(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
     let message = Message { retain: false, expires_at: Some(expires_at), ..Message::default() };
     match &order.wire {
         Wire::Native => native(executors, order, message),
