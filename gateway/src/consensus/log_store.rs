@@ -1,10 +1,10 @@
-//! One group's Raft log as openraft wants it, over [`crate::storage::LogFile`].
+//! One group's Raft log as openraft wants it, over a [`LogMedium`]: in a gateway a [`LogFile`].
 //!
 //! Entries are readable at once, from memory, and reported flushed when the writer thread has fsynced them. The newest stay
 //! in memory, so that replication to a follower that keeps up reads no disk.
 
 use super::types::{LogId, RaftEntry, RaftVote, Types};
-use crate::storage::{Change, LogError, LogFile};
+use crate::storage::{Change, LogError, LogFile, LogMedium};
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// Newest entries kept in memory, in bytes. What is not flushed yet is kept whatever its size.
 const TAIL_LEN_MAX: usize = 8 * 1024 * 1024;
 /// Entries that go out in one append, in bytes: well below [`spalla_broker::rpc::BODY_LEN_MAX`] with one of the largest commands on top.
-const READ_LEN_MAX: usize = 192 * 1024;
+pub(super) const READ_LEN_MAX: usize = 192 * 1024;
 /// How often a read starts again because the log was purged under it.
 const READ_ATTEMPTS: usize = 3;
 
@@ -32,8 +32,8 @@ const PURGED: &[u8] = b"purged";
 const END: &[u8] = b"end";
 
 #[derive(Clone)]
-pub struct LogStore {
-    file: LogFile,
+pub struct LogStore<F = LogFile> {
+    file: F,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -54,8 +54,8 @@ struct Memory {
     flushed_to: u64,
 }
 
-impl LogStore {
-    pub fn open(file: LogFile) -> Result<Self, LogError> {
+impl<F: LogMedium> LogStore<F> {
+    pub fn open(file: F) -> Result<Self, LogError> {
         let vote = load(&file, VOTE)?;
         let committed = load(&file, COMMITTED)?;
         let purged: Option<LogId> = load(&file, PURGED)?;
@@ -81,7 +81,7 @@ impl LogStore {
     }
 
     /// Entries of `from..to` that the log holds, all of them or as many as fit into `len_max` bytes.
-    async fn entries(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<RaftEntry>, LogError> {
+    pub(super) async fn entries(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<RaftEntry>, LogError> {
         let mut failure = LogError::Closed;
         for _ in 0..READ_ATTEMPTS {
             let (from, on_disk_to, mut cached) = self.memory.lock().window(from, to, len_max);
@@ -89,10 +89,10 @@ impl LogStore {
                 return Ok(cached);
             }
             let file = self.file.clone();
-            let read = tokio::task::spawn_blocking(move || -> Result<Vec<RaftEntry>, LogError> {
+            let read = move || -> Result<Vec<RaftEntry>, LogError> {
                 file.read(from, on_disk_to, len_max)?.iter().map(|bytes| decode_entry(bytes)).collect()
-            });
-            match read.await.unwrap_or(Err(LogError::Closed)) {
+            };
+            match self.file.off_thread(read).await {
                 Ok(mut entries) => {
                     if (entries.len() as u64) == on_disk_to - from {
                         entries.append(&mut cached);
@@ -104,6 +104,35 @@ impl LogStore {
             }
         }
         Err(failure)
+    }
+
+    /// Readable when this returns, on disk when `done` is called.
+    pub(super) async fn append_then(
+        &self,
+        entries: Vec<RaftEntry>,
+        done: impl FnOnce(Result<(), LogError>) + Send + 'static,
+    ) -> Result<(), LogError> {
+        let encoded: Vec<(u64, Vec<u8>)> = entries.iter().map(|entry| (entry.log_id.index, codec::encode(entry))).collect();
+        let to = encoded.last().map_or(0, |(index, _)| index + 1);
+        let mut changes = Vec::with_capacity(2);
+        {
+            let mut memory = self.memory.lock();
+            for (entry, (_, bytes)) in entries.into_iter().zip(&encoded) {
+                memory.push(entry, bytes.len());
+            }
+            if std::mem::take(&mut memory.truncated) {
+                changes.push(Change::Delete(END));
+            }
+        }
+        changes.push(Change::Append(encoded));
+        let memory = self.memory.clone();
+        let flushed = move |result: Result<(), LogError>| {
+            if result.is_ok() {
+                memory.lock().flushed(to);
+            }
+            done(result);
+        };
+        self.file.submit(changes, true, Box::new(flushed)).await
     }
 }
 
@@ -178,7 +207,7 @@ impl Memory {
     }
 }
 
-impl RaftLogReader<Types> for LogStore {
+impl<F: LogMedium> RaftLogReader<Types> for LogStore<F> {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> io::Result<Vec<RaftEntry>> {
         let (from, to) = bounds(&range);
         Ok(self.entries(from, to, usize::MAX).await?)
@@ -193,7 +222,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 }
 
-impl RaftLogStorage<Types> for LogStore {
+impl<F: LogMedium> RaftLogStorage<Types> for LogStore<F> {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
@@ -218,7 +247,7 @@ impl RaftLogStorage<Types> for LogStore {
             Some(committed) => Change::Put(COMMITTED, codec::encode(&committed)),
             None => Change::Delete(COMMITTED),
         };
-        Ok(self.file.submit(vec![change], false, |_| {}).await?)
+        Ok(self.file.submit(vec![change], false, Box::new(|_| {})).await?)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -230,28 +259,8 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<RaftEntry> = entries.into_iter().collect();
-        let encoded: Vec<(u64, Vec<u8>)> = entries.iter().map(|entry| (entry.log_id.index, codec::encode(entry))).collect();
-        let to = encoded.last().map_or(0, |(index, _)| index + 1);
-        let mut changes = Vec::with_capacity(2);
-        {
-            let mut memory = self.memory.lock();
-            for (entry, (_, bytes)) in entries.into_iter().zip(&encoded) {
-                memory.push(entry, bytes.len());
-            }
-            if std::mem::take(&mut memory.truncated) {
-                changes.push(Change::Delete(END));
-            }
-        }
-        changes.push(Change::Append(encoded));
-        let memory = self.memory.clone();
-        let flushed = move |result: Result<(), LogError>| {
-            if result.is_ok() {
-                memory.lock().flushed(to);
-            }
-            callback.io_completed(result.map_err(io::Error::from));
-        };
-        Ok(self.file.submit(changes, true, flushed).await?)
+        let flushed = move |result: Result<(), LogError>| callback.io_completed(result.map_err(io::Error::from));
+        Ok(self.append_then(entries.into_iter().collect(), flushed).await?)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -296,7 +305,7 @@ pub fn payload_len(entry: &RaftEntry) -> usize {
     }
 }
 
-fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+pub(super) fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let from = match range.start_bound() {
         Bound::Included(from) => *from,
         Bound::Excluded(before) => before.saturating_add(1),
@@ -310,7 +319,7 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (from, to)
 }
 
-fn load<T: DeserializeOwned + Serialize>(file: &LogFile, key: &'static [u8]) -> Result<Option<T>, LogError> {
+fn load<T: DeserializeOwned + Serialize>(file: &impl LogMedium, key: &'static [u8]) -> Result<Option<T>, LogError> {
     let Some(bytes) = file.get(key)? else { return Ok(None) };
     codec::decode(&bytes).map(Some).map_err(|error| LogError::Failed(format!("{}: {error}", String::from_utf8_lossy(key))))
 }

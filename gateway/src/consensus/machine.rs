@@ -70,6 +70,11 @@ impl View {
         (position.last.as_ref().map_or(0, |id| id.index), self.state.read().clone())
     }
 
+    pub(super) fn position(&self) -> (Option<LogId>, Membership) {
+        let position = self.position.lock().clone();
+        (position.last, position.membership)
+    }
+
     /// The newest applied entry.
     pub fn last(&self) -> Option<LogId> {
         self.position.lock().last
@@ -126,15 +131,7 @@ impl Machine {
         failure: Failure,
     ) -> Result<(Self, Arc<View>), SnapshotError> {
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
-        let view = Arc::new(View {
-            state: RwLock::new(State::new(group.clone())),
-            position: Mutex::default(),
-            applied: watch::Sender::new(0),
-            clock: Steady::new(CARRIED_PACE_TENTHS),
-            log_len: AtomicU64::new(0),
-            jobs: jobs.downgrade(),
-        });
-        let applier = Applier { view: view.clone(), group: group.clone(), apply, sink: sink.clone(), failure };
+        let (applier, view) = Applier::new(group.clone(), apply, sink.clone(), failure, jobs.downgrade());
         let newest = folder.newest()?;
         let thread = std::thread::Builder::new().name(format!("apply {group}")).stack_size(STACK_LEN);
         let (tell, loaded) = std::sync::mpsc::channel();
@@ -173,8 +170,7 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Membership)> {
-        let position = self.view.position.lock().clone();
-        Ok((position.last, position.membership))
+        Ok(self.view.position())
     }
 
     async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
@@ -250,7 +246,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     }
 }
 
-struct Applier {
+pub(super) struct Applier {
     view: Arc<View>,
     group: GroupId,
     apply: Apply,
@@ -259,10 +255,37 @@ struct Applier {
 }
 
 impl Applier {
+    fn new(group: GroupId, apply: Apply, sink: Arc<dyn RecordSink>, failure: Failure, jobs: mpsc::WeakSender<Job>) -> (Self, Arc<View>) {
+        let view = Arc::new(View {
+            state: RwLock::new(State::new(group.clone())),
+            position: Mutex::default(),
+            applied: watch::Sender::new(0),
+            clock: Steady::new(CARRIED_PACE_TENTHS),
+            log_len: AtomicU64::new(0),
+            jobs,
+        });
+        (Self { view: view.clone(), group, apply, sink, failure }, view)
+    }
+
+    /// Without a thread: whoever holds it applies.
+    #[cfg(feature = "simulation")]
+    pub(super) fn apart(group: GroupId, apply: Apply, sink: Arc<dyn RecordSink>, failure: Failure) -> (Self, Arc<View>) {
+        Self::new(group, apply, sink, failure, mpsc::channel(QUEUE_MAX).0.downgrade())
+    }
+
     fn run(self, mut waiting: mpsc::Receiver<Job>) {
         while let Some(job) = waiting.blocking_recv() {
             let (result, tell) = match job {
-                Job::Apply(items, tell) => (items.into_iter().try_for_each(|item| self.apply(item)), tell),
+                Job::Apply(items, tell) => (
+                    items.into_iter().try_for_each(|(entry, responder)| {
+                        self.apply(entry, |answer| {
+                            if let Some(responder) = responder {
+                                responder.send(answer);
+                            }
+                        })
+                    }),
+                    tell,
+                ),
                 Job::Install(meta, image, tell) => (self.install(&meta, &image), tell),
                 Job::Hold(tell, released) => {
                     self.hold(tell, &released);
@@ -280,7 +303,8 @@ impl Applier {
         }
     }
 
-    fn apply(&self, (entry, responder): Item) -> Result<(), String> {
+    /// `tell` hears the answer once everyone can see what it speaks of.
+    pub(super) fn apply(&self, entry: RaftEntry, tell: impl FnOnce(Answer)) -> Result<(), String> {
         let (index, len) = (entry.log_id.index, payload_len(&entry) as u64);
         let mut position = self.view.position.lock();
         let (answer, records) = match entry.payload {
@@ -306,9 +330,7 @@ impl Applier {
         drop(position);
         self.view.log_len.fetch_add(len, Ordering::Relaxed);
         self.view.applied.send_replace(index);
-        if let Some(responder) = responder {
-            responder.send(answer);
-        }
+        tell(answer);
         if !records.is_empty() {
             self.sink.take(&self.group, index, records);
         }
@@ -327,7 +349,7 @@ impl Applier {
         }
     }
 
-    fn install(&self, meta: &SnapshotMeta, image: &SnapshotImage) -> Result<(), String> {
+    pub(super) fn install(&self, meta: &SnapshotMeta, image: &SnapshotImage) -> Result<(), String> {
         let mut state: State = codec::decode(&image.state()).map_err(|error| format!("the state in it cannot be read: {error}"))?;
         if state.group != self.group {
             return Err(format!("it is of group `{}`, not `{}`", state.group, self.group));
@@ -346,7 +368,7 @@ impl Applier {
     }
 }
 
-fn index_of(meta: &SnapshotMeta) -> u64 {
+pub(super) fn index_of(meta: &SnapshotMeta) -> u64 {
     meta.last_log_id.as_ref().map_or(0, |id| id.index)
 }
 

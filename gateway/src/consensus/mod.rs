@@ -19,6 +19,8 @@ mod plan;
 mod propose;
 pub mod recovery;
 mod registry;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(test)]
 mod tests;
 mod tuning;

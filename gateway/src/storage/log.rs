@@ -43,7 +43,37 @@ pub enum Change {
     Compact(u64),
 }
 
-type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+pub type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+/// What one group's log lies on: a [`LogFile`], or what a simulation puts in its place.
+pub trait LogMedium: Clone + Send + Sync + 'static {
+    /// Hands `changes` over and returns; `done` is called once they are on disk (with `sync`) or written (without).
+    /// Changes reach the disk in the order of these calls.
+    fn submit(&self, changes: Vec<Change>, sync: bool, done: Done) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Like [`submit`](Self::submit), and waits until it is on disk.
+    fn write(&self, changes: Vec<Change>) -> impl Future<Output = Result<(), LogError>> + Send {
+        async move {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            self.submit(changes, true, Box::new(move |result| drop(tell.send(result)))).await?;
+            told.await.unwrap_or(Err(LogError::Closed))
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError>;
+
+    /// First and last index; `None` where there is no entry.
+    fn span(&self) -> Result<Option<(u64, u64)>, LogError>;
+
+    /// Entries `from..to`, at least one and then up to about `len_max` bytes. All of them must be there. Reads the disk: blocks.
+    fn read(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// Runs a read of this disk where it may block.
+    fn off_thread<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, LogError>> + Send;
+}
 
 struct Job {
     region: u64,
@@ -136,39 +166,23 @@ pub struct LogFile {
     jobs: mpsc::Sender<Message>,
 }
 
-impl LogFile {
-    /// Hands `changes` to the writer and returns; `done` is called from its thread once they are on disk (with `sync`) or written (without).
-    /// Changes reach the disk in the order of these calls.
-    pub async fn submit(
-        &self,
-        changes: Vec<Change>,
-        sync: bool,
-        done: impl FnOnce(Result<(), LogError>) + Send + 'static,
-    ) -> Result<(), LogError> {
-        let job = Job { region: self.region, changes, sync, done: Box::new(done) };
+impl LogMedium for LogFile {
+    async fn submit(&self, changes: Vec<Change>, sync: bool, done: Done) -> Result<(), LogError> {
+        let job = Job { region: self.region, changes, sync, done };
         self.jobs.send(Message::Job(job)).await.map_err(|_| LogError::Closed)
     }
 
-    /// Like [`submit`](Self::submit), and waits until it is on disk.
-    pub async fn write(&self, changes: Vec<Change>) -> Result<(), LogError> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        self.submit(changes, true, move |result| drop(tell.send(result))).await?;
-        told.await.unwrap_or(Err(LogError::Closed))
-    }
-
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         Ok(self.files.read().as_ref().ok_or(LogError::Closed)?.get(self.region, key))
     }
 
-    /// First and last index; `None` where there is no entry.
-    pub fn span(&self) -> Result<Option<(u64, u64)>, LogError> {
+    fn span(&self) -> Result<Option<(u64, u64)>, LogError> {
         let files = self.files.read();
         let engine = files.as_ref().ok_or(LogError::Closed)?;
         Ok(engine.first_index(self.region).zip(engine.last_index(self.region)))
     }
 
-    /// Entries `from..to`, at least one and then up to about `len_max` bytes. All of them must be there. Reads the disk: blocks.
-    pub fn read(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<Vec<u8>>, LogError> {
+    fn read(&self, from: u64, to: u64, len_max: usize) -> Result<Vec<Vec<u8>>, LogError> {
         let files = self.files.read();
         let engine = files.as_ref().ok_or(LogError::Closed)?;
         let mut found = Vec::new();
@@ -184,6 +198,10 @@ impl LogFile {
                 value
             })
             .collect())
+    }
+
+    async fn off_thread<T: Send + 'static>(&self, read: impl FnOnce() -> Result<T, LogError> + Send + 'static) -> Result<T, LogError> {
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(LogError::Closed))
     }
 }
 

@@ -8,7 +8,7 @@ pub mod meta;
 pub mod snapshot;
 mod watched_files;
 
-pub use log::{Change, Log, LogError, LogFile};
+pub use log::{Change, Log, LogError, LogFile, LogMedium};
 pub use meta::{Meta, MetaError};
 pub use snapshot::{SnapshotError, SnapshotFolder, SnapshotImage};
 
