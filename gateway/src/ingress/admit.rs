@@ -2,6 +2,7 @@
 //! stands in for what must not wait (doors, passages, alarms, and what its own flows wait for), and owes it to the mesh.
 
 use super::counters::count;
+use super::event::Admitted;
 use super::{Ingress, TAKEN, not_now};
 use crate::consensus::{GroupRef, ProposeError, Receipt};
 use crate::effects::clock::wall_now;
@@ -34,8 +35,10 @@ struct Wanted {
 }
 
 impl Ingress {
-    /// Commits `event` to every group in which something wants it.
-    pub(super) async fn admit(&self, device: &DeviceId, event: Event, historical: bool, qos: Qos) -> Verdict {
+    /// Commits the event to every group in which something wants it.
+    pub(super) async fn admit(&self, device: &DeviceId, admitted: Admitted, qos: Qos) -> Verdict {
+        let Admitted { event, historical, dated } = admitted;
+        let at = |group: &GroupRef| if dated { event.clone() } else { in_time_of(group, &event) };
         let wanted = self.wanted(device, &event);
         if !wanted.mesh && !wanted.site {
             count(&self.counters.events_local);
@@ -52,7 +55,7 @@ impl Ingress {
         }
         let (mesh, own) = (self.groups.first(), self.groups.get(1));
         if let Some(mesh) = mesh.filter(|_| wanted.mesh) {
-            let command = Command::Event { event: in_time_of(mesh, &event), historical };
+            let command = Command::Event { event: at(mesh), historical };
             let told = match own.filter(|_| wanted.stands_in) {
                 None => self.commit(mesh, command).await,
                 Some(own) => match self.tell_mesh(mesh, command).await {
@@ -60,7 +63,7 @@ impl Ingress {
                         tracing::debug!(%device, kind = %event.kind, %error, "the building's group takes it in the mesh's place");
                         count(&self.counters.events_alone);
                         let known = (*event.kind == *door::PRESENTED).then(|| Box::new(site::known(&mesh.state().read(), &event)));
-                        let command = Command::Site(SiteCommand::Alone { event: in_time_of(own, &event), historical, known });
+                        let command = Command::Site(SiteCommand::Alone { event: at(own), historical, known });
                         let told = self.commit(own, command).await;
                         // Its own flows have it with that.
                         return self.verdict(device, &event, qos, told).unwrap_or(TAKEN);
@@ -73,7 +76,7 @@ impl Ingress {
             }
         }
         if let Some(own) = own.filter(|_| wanted.site) {
-            let told = self.commit(own, Command::Event { event: in_time_of(own, &event), historical }).await;
+            let told = self.commit(own, Command::Event { event: at(own), historical }).await;
             if let Some(verdict) = self.verdict(device, &event, qos, told) {
                 return verdict;
             }
@@ -151,7 +154,8 @@ impl Ingress {
 }
 
 /// The event as `group` counts time. Where some leader's clock was ahead, the log still is: what happens now must not look old there,
-/// or no card opens a door until the clocks have met the log.
+/// or no card opens a door until the clocks have met the log. Only for what is dated here: where this gateway's clock is behind, what a
+/// device dates may be as old as that.
 fn in_time_of(group: &GroupRef, event: &Event) -> Event {
     let ahead_ms = group.now().since(wall_now());
     let time = if ahead_ms < AHEAD_MIN_MS { event.time } else { event.time.plus(ahead_ms) };

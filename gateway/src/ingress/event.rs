@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 /// Someone holds a credential to a reader.
 pub const PRESENTED: &str = "presented";
-/// Older than this at reception, an event is history: recorded, but it opens nothing.
+/// Older than this at reception, an event is history: recorded, but it opens nothing. So is one from as far ahead: then either clock is
+/// wrong, and where it is ours, it may be as old as ours is behind. Not an alarm: to hear of a fire twice is better than not at all.
 pub const HISTORICAL_AFTER_MS: u64 = 10_000;
 
 /// Where and when a payload came in.
@@ -38,11 +39,16 @@ pub struct Said {
 pub struct Admitted {
     pub event: Event,
     pub historical: bool,
+    /// The device said when it was; else it is when it came.
+    pub dated: bool,
 }
 
-pub fn from_device(origin: &Origin, name: &str, incoming: Said) -> Admitted {
+pub fn from_device(origin: &Origin, name: &str, incoming: Said, alarm: bool) -> Admitted {
+    let said_at = incoming.time.unwrap_or(origin.now);
     // A clock that runs ahead must not make an event look fresh later.
-    let time = incoming.time.unwrap_or(origin.now).min(origin.now);
+    let time = said_at.min(origin.now);
+    let ahead = if alarm { 0 } else { said_at.since(origin.now) };
+    let apart = origin.now.since(said_at).max(ahead);
     let event = Event {
         id: incoming.id.unwrap_or_else(|| origin.id()),
         source: source(origin.device),
@@ -52,7 +58,7 @@ pub fn from_device(origin: &Origin, name: &str, incoming: Said) -> Admitted {
         data: incoming.data,
         extensions: BTreeMap::new(),
     };
-    Admitted { event, historical: incoming.historical || origin.now.since(time) > HISTORICAL_AFTER_MS }
+    Admitted { event, historical: incoming.historical || apart > HISTORICAL_AFTER_MS, dated: incoming.time.is_some() }
 }
 
 pub fn from_reading(origin: &Origin, property: &str, value: Value, observed_at: Timestamp) -> Admitted {
@@ -65,7 +71,7 @@ pub fn from_reading(origin: &Origin, property: &str, value: Value, observed_at: 
         data: Value::object([("device", Value::from(origin.device.as_str())), ("property", Value::from(property)), ("value", value)]),
         extensions: BTreeMap::new(),
     };
-    Admitted { event, historical: origin.now.since(observed_at) > HISTORICAL_AFTER_MS }
+    Admitted { event, historical: origin.now.since(observed_at) > HISTORICAL_AFTER_MS, dated: observed_at != origin.now }
 }
 
 /// Replaces `token` in the data by what it proves: `verified`, `credentialId` when the signature is good, `reason` when it is

@@ -184,7 +184,8 @@ impl Ingress {
         self.telemetry.saw_event(device, now);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let origin = event::Origin { device, session: self.presence.session(device), received, payload: &message.payload, now };
-        let mut admitted = event::from_device(&origin, name, said);
+        let alarm = self.lookup(device, |_, profile| profile.is_some_and(|profile| profile.is_alarm(name))).unwrap_or(false);
+        let mut admitted = event::from_device(&origin, name, said, alarm);
         if name == event::PRESENTED {
             let verified = event::verify_presented(&mut admitted.event, &self.options.credential_key, now);
             match verified {
@@ -193,7 +194,7 @@ impl Ingress {
                 None => {}
             }
         }
-        self.admit(device, admitted.event, admitted.historical, message.qos).await
+        self.admit(device, admitted, message.qos).await
     }
 
     async fn take_state(&self, device: DeviceId, property: &str, message: &Message, now: Timestamp) -> Verdict {
@@ -238,10 +239,10 @@ impl Ingress {
         count(&self.counters.readings);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let origin = event::Origin { device, session: self.presence.session(device), received, payload: &message.payload, now };
-        let admitted = event::from_reading(&origin, property, value, observed_at);
+        let mut admitted = event::from_reading(&origin, property, value, observed_at);
         // The last word of a device that was away says how things are, not that something happens: no flow starts late by it.
-        let historical = admitted.historical || message.retain && now.since(observed_at) > 0;
-        self.admit(device, admitted.event, historical, message.qos).await
+        admitted.historical |= message.retain && now.since(observed_at) > 0;
+        self.admit(device, admitted, message.qos).await
     }
 
     fn take_ack(&self, device: &DeviceId, message: &Message) -> Verdict {

@@ -183,6 +183,11 @@ impl Profile {
         self.capabilities.iter().flat_map(|capability| capability.commands.values()).any(|command| command.class == CommandClass::Opening)
     }
 
+    /// Whether an event of this name is an alarm.
+    pub fn is_alarm(&self, event: &str) -> bool {
+        self.capabilities.iter().any(|capability| capability.events.get(event).is_some_and(|event| event.alarm))
+    }
+
     pub fn command(&self, name: &str) -> Option<&CommandSpec> {
         self.capabilities.iter().find_map(|capability| capability.commands.get(name))
     }

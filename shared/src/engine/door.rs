@@ -67,8 +67,7 @@ fn is_alarm(state: &State, event: &Event) -> bool {
     let Some(name) = event.kind.strip_prefix("spalla.device.") else { return false };
     let device = source_device(event).and_then(|device| state.devices.get(&device));
     let profile = device.and_then(|device| state.profiles.get(&device.device.profile));
-    profile
-        .is_some_and(|profile| profile.capabilities.iter().any(|capability| capability.events.get(name).is_some_and(|event| event.alarm)))
+    profile.is_some_and(|profile| profile.is_alarm(name))
 }
 
 fn presented(context: &mut Context, event: &Event, historical: bool, known: Option<&Known>) {
