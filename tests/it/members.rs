@@ -141,6 +141,11 @@ async fn the_leader_itself_can_be_removed_and_what_would_lose_the_quorum_cannot(
     mesh.nodes[third].start();
     mesh.nodes[third].ready().await;
     until("three vote", async || (look(&mesh.nodes[other]).await["groups"][0]["voters"].as_array()?.len() == 3).then_some(())).await;
+    // On the way from two voters to three a majority of the two has to agree as well, so of both: held now, it would block the change.
+    for about in ["the change is under way", "the change is done"] {
+        write(&mesh.nodes[other], about).await;
+    }
+    mesh.agreed().await;
     mesh.nodes[silent].hold();
     until("the leader misses the one that is held", async || {
         let looks = look(&mesh.nodes[other]).await;
