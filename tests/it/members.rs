@@ -165,6 +165,35 @@ async fn the_leader_itself_can_be_removed_and_what_would_lose_the_quorum_cannot(
     assert_ne!(other_number, silent_number);
 }
 
+/// Once the log says it, the others refuse every word of the gateway that is to go, while its own request still waits for the
+/// groups to let it go. It used to stop there and then, and whoever had asked heard nothing.
+#[tokio::test]
+async fn who_is_asked_to_remove_itself_answers_before_it_stops() {
+    let mut mesh = Mesh::init(PROGRAM, &SITES);
+    // For the leader to be patient with the one that is held.
+    mesh.set_timing("wan");
+    mesh.start_all();
+    mesh.ready().await;
+    write_flow(&mesh).await;
+    mesh.agreed().await;
+    let leader = mesh.leader().await;
+    let (goes, held) = ((leader + 1) % 3, (leader + 2) % 3);
+    let number = mesh.nodes[goes].number.to_string();
+    // The two that stay have to agree on the new voters, so that takes until the held one goes on.
+    mesh.nodes[held].hold();
+    let asked = mesh.nodes[goes].cli_begun(&["mesh", "remove", &number, "--force", "--json"]);
+    until("the one that goes was told by the leader", async || {
+        // It asks the others how they are, and the leader refuses to say.
+        mesh.nodes[goes].api.try_get("/mesh/status").await;
+        mesh.nodes[goes].log().contains("was removed").then_some(())
+    })
+    .await;
+    mesh.nodes[held].go_on();
+    let removed = parsed(&asked.wait_with_output().expect("an answer"));
+    assert_eq!(removed["node"], mesh.nodes[goes].number, "{removed}");
+    assert!(!mesh.nodes[goes].ended().await.success());
+}
+
 #[tokio::test]
 async fn a_wiped_gateway_is_refused_and_joins_under_a_new_id() {
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;

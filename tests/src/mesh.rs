@@ -82,6 +82,15 @@ impl Mesh {
         self.links.values().for_each(Link::restore);
     }
 
+    /// `peers.timing` of all gateways, for their next start: `lan`, `metro` or `wan`.
+    pub fn set_timing(&self, timing: &str) {
+        for node in &self.nodes {
+            let text = std::fs::read_to_string(&node.config).expect("settings");
+            let line = text.lines().find(|line| line.starts_with("timing = ")).expect("init writes the timing").to_owned();
+            std::fs::write(&node.config, text.replace(&line, &format!("timing = \"{timing}\""))).expect("written");
+        }
+    }
+
     /// The same, started, and all gateways hear of a leader.
     pub async fn start(program: &str, sites: &[&str]) -> Self {
         let mut mesh = Self::init(program, sites);

@@ -149,12 +149,19 @@ impl Node {
 
     /// Runs the command line at this gateway, to its end.
     pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_begun(arguments).wait_with_output().expect("the command line runs")
+    }
+
+    /// The same, while the test goes on.
+    pub fn cli_begun(&self, arguments: &[&str]) -> Child {
         Command::new(&self.program)
             .args(arguments)
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("the command line runs")
     }
 }

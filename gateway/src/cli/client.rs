@@ -153,7 +153,8 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let text = self.answer(request).await?.text().await?;
+        let text = self.answer(request).await?.text().await;
+        let text = text.map_err(|error| Failure::new("no-gateway", format!("{}: {}", self.base, no_answer(&error))))?;
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
@@ -163,21 +164,13 @@ impl Client {
         if let Some(actor) = &self.actor {
             request = request.header("x-spalla-actor", actor);
         }
-        let response = request.send().await.map_err(|error| {
-            let why = if error.is_timeout() {
-                "no answer in time; is the gateway overloaded, or cut off?"
-            } else if error.is_connect() {
-                "nothing answers there; is the gateway running?"
-            } else {
-                "what answers there does not speak HTTP as a gateway's API does; is this the port of `api.listen`?"
-            };
-            Failure::new("no-gateway", format!("{}: {why}", self.base))
-        })?;
+        let unanswered = |error| Failure::new("no-gateway", format!("{}: {}", self.base, no_answer(&error)));
+        let response = request.send().await.map_err(unanswered)?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let text = response.text().await?;
+        let text = response.text().await.map_err(unanswered)?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let message = body["error"]["message"].as_str().map_or_else(|| format!("HTTP {status}: {body}"), str::to_owned);
         let mut all = message;
@@ -191,6 +184,21 @@ impl Client {
     }
 }
 
+/// Why there is none, and what to look at.
+fn no_answer(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        return "no answer in time; is the gateway overloaded, or cut off?";
+    }
+    if error.is_connect() {
+        return "nothing answers there; is the gateway running?";
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    if causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse) {
+        return "what answers there does not speak HTTP as a gateway's API does; is this the port of `api.listen`?";
+    }
+    "the connection ended before the answer was there; a change may have been made: look before you ask again"
+}
+
 /// Text as one segment of a path or one value of a query: what people type may hold `/`, `?` or `&`.
 pub fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
@@ -202,4 +210,42 @@ pub fn encoded(text: &str) -> String {
         }
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// What the command line says of a server that gives `answer` and hangs up.
+    async fn said_of(answer: &'static [u8]) -> String {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        let served = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let _ = socket.read(&mut [0; 1024]).await;
+            let _ = socket.write_all(answer).await;
+        });
+        let client = Client { base, token: "t".into(), actor: None, http: reqwest::Client::new() };
+        let error = client.delete("/mesh/members/3").await.expect_err("no answer");
+        served.await.expect("served");
+        assert!(error.downcast_ref::<Failure>().is_some_and(Failure::is_no_gateway), "{error}");
+        error.to_string()
+    }
+
+    /// A gateway that stopped while it was asked was told as a wrong port.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_not_told_as_a_wrong_port() {
+        for answer in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"] {
+            let said = said_of(answer).await;
+            assert!(said.contains("ended before the answer") && said.contains("may have been made"), "{said}");
+        }
+        // A TLS listener's alert, and a greeting of something else.
+        for answer in [&b"\x15\x03\x03\x00\x02\x02\x46"[..], b"220 mail.example ESMTP\r\n"] {
+            let said = said_of(answer).await;
+            assert!(said.contains("does not speak HTTP"), "{said}");
+        }
+    }
 }

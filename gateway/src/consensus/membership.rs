@@ -13,6 +13,7 @@ use spalla_shared::id::{GroupId, NodeId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A change of members is two entries at most, each committed by a quorum. Without one it waits, and is tried again later.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +42,11 @@ impl Mesh {
     pub fn learn(&self, roster: &Roster) -> Result<(), TlsError> {
         let still: BTreeSet<NodeId> = self.groups().iter().flat_map(|group| group.members()).map(|member| member.node).collect();
         self.registry.links.learn(roster, &still)
+    }
+
+    /// Why this gateway belongs to the mesh no more, once another one says so. It works on until it is told to `fail`.
+    pub fn cast_out(&self) -> watch::Receiver<Option<String>> {
+        self.registry.links.cast_out()
     }
 
     /// This gateway must stop, for `reason`.

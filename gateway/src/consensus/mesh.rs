@@ -224,7 +224,6 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
     let registry = Arc::new(Registry::new(config.node, links.clone()));
     let failure = Failure::new();
     tokio::spawn(pass_on(log.failure(), failure.clone()));
-    tokio::spawn(pass_on(links.cast_out(), failure.clone()));
     let server = Server::bind(config.listen, &config.tls, registry.clone()).await?;
     refuse_wiped(&config, &log, &registry.links).await?;
     for plan in &config.groups {

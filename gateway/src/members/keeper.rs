@@ -1,7 +1,7 @@
 //! Brings about what the roster says, step by step: on every gateway the addresses and who is refused; on the leader who takes
 //! part in a group and who votes there. Each step is tried again until it is done, whoever leads then.
 
-use super::{ALIVE_MS_MAX, CHANGE_TIME_MAX, LEVEL_LAG_MAX, Members, hand_over, policy};
+use super::{ALIVE_MS_MAX, LEVEL_LAG_MAX, Members, hand_over, policy};
 use crate::consensus::{GroupRef, Member, MemberError, Mesh};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::{Founder, MemberCommand, Roster};
@@ -47,9 +47,8 @@ impl Keeper {
                 known = roster.clone();
             }
             if roster.is_removed(self.members.node()) {
-                let _answered = tokio::time::timeout(CHANGE_TIME_MAX, self.members.removing.write()).await;
-                mesh.fail(format!("gateway {} was removed from this mesh; it can join again under a new id", self.members.node()));
-                return;
+                let why = format!("gateway {} was removed from this mesh; it can join again under a new id", self.members.node());
+                return self.members.leave(&mesh, why).await;
             }
             if leadership.borrow().is_self {
                 self.lead(&mesh, &roster).await;

@@ -2,7 +2,7 @@
 
 use super::keeper::is_alive;
 use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Members, Refusal, policy};
-use crate::consensus::{Leadership, Member};
+use crate::consensus::{Leadership, Member, Mesh};
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
@@ -40,6 +40,12 @@ impl Members {
                 _ => Err(Refusal::not_leader()),
             };
             match answer {
+                // Their refusal is the answer. Whether the groups have let go is for them to know.
+                Err(_) if request.node == self.node() && self.is_cast_out() => {
+                    let members = self.group.members();
+                    let voters = members.iter().filter(|member| member.voter && member.node != request.node).map(|member| member.node);
+                    return Ok(Removed { node: request.node, voters: voters.collect(), done: false, warning: None });
+                }
                 Err(refusal) if refusal.is_not_leader() && Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(refusal) if refusal.is_not_leader() => {
                     let how = "no gateway leads; when the others are gone for good, `spalla recover` begins again from one that is left";
@@ -48,6 +54,27 @@ impl Members {
                 answer => return answer,
             }
         }
+    }
+
+    /// Runs until another gateway says that this one was removed; then this one stops.
+    pub async fn heed_others(self) {
+        // Not held over the wait: the mesh must be able to end.
+        let Some(mut cast_out) = self.mesh.upgrade().map(|mesh| mesh.cast_out()) else { return };
+        let Ok(why) = cast_out.wait_for(Option::is_some).await.map(|why| why.clone().unwrap_or_default()) else { return };
+        if let Some(mesh) = self.mesh.upgrade() {
+            self.leave(&mesh, why).await;
+        }
+    }
+
+    /// Whoever asked here for this gateway's removal hears that it is done before it stops.
+    pub(super) async fn leave(&self, mesh: &Mesh, why: String) {
+        let _answered = tokio::time::timeout(CHANGE_TIME_MAX, self.removing.write()).await;
+        mesh.fail(why);
+    }
+
+    /// The others refuse to hear this gateway any more: they have removed it.
+    fn is_cast_out(&self) -> bool {
+        self.mesh.upgrade().is_some_and(|mesh| mesh.cast_out().borrow().is_some())
     }
 
     pub(super) async fn remove_here(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {

@@ -120,6 +120,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         removing: Arc::default(),
     };
     mesh.register(members::PREFIX, Arc::new(members::Answer(members.clone())));
+    rooms.spawn(members.clone().heed_others());
     rooms.spawn(Keeper { members: members.clone(), group: group.clone() }.run());
     rooms.spawn(ingress.clone().keep_presence());
     rooms.spawn(ingress.clone().keep_logins(broker.clone()));

@@ -25,11 +25,7 @@ impl OwnMesh {
     pub async fn start(program: &str, timing: &str, cuts: bool) -> Self {
         let sites = ["hq", "plant", "depot"];
         let mut mesh = if cuts { Mesh::init_linked(program, &sites).await } else { Mesh::init(program, &sites) };
-        for node in &mesh.nodes {
-            let text = std::fs::read_to_string(&node.config).expect("settings");
-            let line = text.lines().find(|line| line.starts_with("timing = ")).expect("init writes the timing").to_owned();
-            std::fs::write(&node.config, text.replace(&line, &format!("timing = \"{timing}\""))).expect("written");
-        }
+        mesh.set_timing(timing);
         mesh.start_all();
         mesh.ready().await;
         let applied = mesh.nodes[0].api.apply(FLOW).await;
