@@ -185,6 +185,7 @@ async fn finish(core: &Arc<Core>, place: &Place, will: Option<Will>, reason: &Cl
         None => core.left(&place.session),
     }
     tokio::time::timeout(HOOK_WAIT, core.hooks.disconnected(who, place.link.number)).await.ok();
+    place.has_ended();
 }
 
 /// What the broker itself and the ACL say of a PUBLISH; the error is a v5 reason code and its text.

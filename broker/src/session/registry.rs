@@ -97,6 +97,13 @@ pub(crate) struct Place {
     registry: Arc<Registry>,
 }
 
+impl Place {
+    /// Nobody need wait for this connection any more: its notice was taken.
+    pub fn has_ended(&self) {
+        self.ended.send_replace(true);
+    }
+}
+
 impl Drop for Place {
     /// Does nothing after `leave`. Where the connection's task panicked, its place is given up here, and the next sweep
     /// takes what is left of the session.
@@ -221,7 +228,6 @@ impl Registry {
             }
         }
         drop(entries);
-        place.ended.send_replace(true);
         gone
     }
 

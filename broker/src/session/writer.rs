@@ -39,7 +39,9 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(session: Arc<Session>, link: Link
             }
             continue;
         }
+        // In this order: what is taken already goes out where it can, and the farewell behind it.
         let written = tokio::select! {
+            biased;
             written = tokio::time::timeout(session.limits.write_timeout, write(&mut out, &batch.bytes)) => written,
             _ = closed.changed() => {
                 // A client that reads nothing must not hold up its own end.

@@ -93,7 +93,7 @@ async fn k5_a_v5_message_with_properties_to_a_v4_subscriber() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_sockets_that_say_nothing_hold_nobody_up_and_do_not_stay() {
-    let limits = Limits { connect_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { connect_timeout: Duration::from_secs(2), ..Limits::default() };
     let house = open_with(limits).await;
     let mut idle = Vec::new();
     for _ in 0..20 {

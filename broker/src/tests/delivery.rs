@@ -67,7 +67,7 @@ async fn a_command_that_is_not_acknowledged_is_never_sent_again() {
     subscribe.push(1);
     raw.send(&subscribe).await;
     raw.expect(&[0x90, 3, 0, 1, 1]).await;
-    assert_eq!(within(house.broker.deliver(DEVICE, command("a", 100))).await, Err(DeliverError::Unacknowledged));
+    assert_eq!(within(house.broker.deliver(DEVICE, command("a", 2_000))).await, Err(DeliverError::Unacknowledged));
 
     let broker = house.broker.clone();
     let waiting = tokio::spawn(async move { broker.deliver(DEVICE, command("b", 60_000)).await });

@@ -192,7 +192,7 @@ async fn a_subscriber_that_reads_nothing_is_disconnected_and_counted_and_nobody_
         sent += 1;
         assert!(sent < 2000, "200 MB and still connected");
     }
-    assert_eq!(house.broker.stats().dropped.get("slow"), Some(&1));
+    assert!(house.broker.stats().dropped.get("slow").is_some_and(|count| *count >= 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,8 +210,12 @@ async fn shutdown_tells_the_clients_and_frees_the_port_at_once() {
     assert!(reason.contains("ServerShuttingDown"), "{reason}");
     let next = Broker::start(config(), house.house.clone()).await.expect("the port is free");
     assert_eq!(next.addresses().tcp, Some(address));
-    // The client finds the new broker by itself.
-    assert_eq!(within(events.recv()).await, Some(ClientEvent::Connected { session_present: false }));
+    // The client finds the new broker by itself; it may have knocked before that was there.
+    let mut event = within(events.recv()).await;
+    while matches!(event, Some(ClientEvent::Disconnected { .. })) {
+        event = within(events.recv()).await;
+    }
+    assert_eq!(event, Some(ClientEvent::Connected { session_present: false }));
 }
 
 /// On one thread nobody but `shutdown` itself gives the accept loop its turn: this failed each time while `shutdown`
