@@ -52,7 +52,7 @@ async fn a_building_that_is_cut_off_goes_on_by_itself() {
     }
     let (reader, gate) = entrance(hq).await;
     let token = admitted(hq).await;
-    let hears = start(plant, "it/hear", "", &json!({})).await;
+    let hears = plant.api.start("it/hear", &json!({})).await;
     level(&mesh, "hq", &[0]).await;
     let badge = Device::connect(&reader, Version::V5).await;
     let mut arms = Device::connect(&gate, Version::V5).await;
@@ -66,7 +66,7 @@ async fn a_building_that_is_cut_off_goes_on_by_itself() {
 
     // Whom the mesh let in last is let in, by nobody's leave but the building's own.
     badge.say("presented", &json!({ "id": "alone", "token": token })).await.expect("acknowledged with no network at all");
-    let told = arms.message().await;
+    let told = arms.command().await;
     assert_eq!(name(&told), "open");
     arms.done(&told).await;
     arms.say("passed", &json!({ "id": "in", "direction": "in", "holder": "vera" })).await.expect("acknowledged");
@@ -86,7 +86,7 @@ async fn a_building_that_is_cut_off_goes_on_by_itself() {
 
     // A lockdown begins, is carried out, and outranks the badge.
     badge.say("panic", &json!({ "id": "help", "gate": gate.id })).await.expect("acknowledged");
-    let told = arms.message().await;
+    let told = arms.command().await;
     assert_eq!(name(&told), "lockdown");
     arms.done(&told).await;
     ended(hq, "it/lockdown", 1).await;
@@ -144,7 +144,7 @@ async fn s21_a_building_alone_gives_nothing_away_that_the_mesh_shares() {
     level(&mesh, "hq", &[0]).await;
     mesh.cut_off(&[0]);
     until("hq says that it is cut off", async || hq.api.get("/status").await.is_stale().then_some(())).await;
-    let took = start(hq, "it/take", "", &json!({})).await;
+    let took = hq.api.start("it/take", &json!({})).await;
     let stands = until("the flow stands", async || {
         let instance = shown(hq, &took).await;
         instance["incident"].is_object().then_some(instance)
@@ -170,7 +170,7 @@ async fn the_other_gateway_of_a_building_takes_over() {
     arms.listen().await.expect("listens");
     attached(&mesh.nodes[1], "site:hq", &gate).await;
     badge.say("panic", &json!({ "id": "help", "gate": gate.id })).await.expect("acknowledged");
-    let told = arms.message().await;
+    let told = arms.command().await;
     assert_eq!(name(&told), "lockdown");
     arms.done(&told).await;
     ended(&mesh.nodes[1], "it/lockdown", 1).await;
@@ -201,7 +201,7 @@ pub async fn entrance(node: &Node) -> (Login, Login) {
 }
 
 pub async fn login(node: &Node, body: Value) -> Login {
-    let added = node.api.post("/devices", &body).await;
+    let added = node.api.post_surely("/devices", &body).await;
     assert_eq!(added.status, 200, "{}", added.text);
     let text = |key: &str| added.data()[key].as_str().expect("text").to_owned();
     Login { id: text("id"), password: text("password"), port: node.devices_port }
@@ -211,19 +211,13 @@ pub async fn login(node: &Node, body: Value) -> Login {
 pub async fn admitted(node: &Node) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let at = |offset: i64| Timestamp(i64::try_from(now.as_millis()).expect("a time") + offset).to_rfc3339();
-    let instance = start(node, "it/admit", "", &json!({ "from": at(-3_600_000), "until": at(3_600_000) })).await;
+    let instance = node.api.start("it/admit", &json!({ "from": at(-3_600_000), "until": at(3_600_000) })).await;
     until("the credential is granted", async || {
         let instance = shown(node, &instance).await;
         let token = instance["context"]["credential"]["token"].as_str().map(str::to_owned);
         token.filter(|_| instance["positions"].to_string().contains("stay"))
     })
     .await
-}
-
-async fn start(node: &Node, flow: &str, query: &str, input: &Value) -> String {
-    let answer = node.api.post(&format!("/instances{query}"), &json!({ "flow": flow, "input": input })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.data()["instance"].as_str().expect("an id").to_owned()
 }
 
 async fn shown(node: &Node, instance: &str) -> Value {
@@ -261,11 +255,18 @@ pub async fn attached(node: &Node, group: &str, device: &Login) {
     .await;
 }
 
-/// What was decided of badges at the gate: `granted`, or the reason why not.
+/// What was decided of badges at the gate of hq: `granted`, or the reason why not.
 pub async fn decisions(node: &Node, group: &str) -> Vec<String> {
-    let trail = node.api.get(&format!("/audit?limit=1000&subject=hq%2Fgate&group={group}")).await;
+    decided(node, group, "hq/gate").await
+}
+
+/// The same of any door; `granted, WARNING` where there was one.
+pub async fn decided(node: &Node, group: &str, door: &str) -> Vec<String> {
+    let trail = node.api.get(&format!("/audit?limit=1000&subject={}&group={group}", door.replace('/', "%2F"))).await;
     let of = |link: &Value| match link["action"].as_str() {
-        Some("access.granted") => Some("granted".to_owned()),
+        Some("access.granted") => {
+            Some(link["data"]["warning"].as_str().map_or("granted".to_owned(), |warning| format!("granted, {warning}")))
+        }
         Some("access.denied") => Some(link["data"]["reason"].as_str().unwrap_or_default().to_owned()),
         _ => None,
     };

@@ -20,8 +20,7 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     for flow in [WAITING_FLOW, LEAVE_FLOW] {
         assert_eq!(mesh.nodes[0].api.apply(flow).await.status, 200);
     }
-    let waiting = mesh.nodes[0].api.post("/instances", &json!({ "flow": "it/wait", "input": {}, "key": "w" })).await;
-    let waiting = waiting.data()["instance"].as_str().expect("an instance").to_owned();
+    let waiting = mesh.nodes[0].api.start("it/wait", &json!({})).await;
     let mut before = Vec::new();
     for number in 0..20 {
         before.push(write(&mesh.nodes[number % 3], &format!("before-{number}")).await);
@@ -35,6 +34,7 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     let again = mesh.nodes[follower].cli(&["backup", "--out", &path]);
     assert_eq!(again.status.code(), Some(2), "nothing is overwritten: {again:?}");
     let after = write(&mesh.nodes[0], "after the backup").await;
+    let ended = mesh.agreed().await;
 
     // All three burn. A new mesh of one gateway begins from the file; a damaged file begins nothing.
     let mut new = Mesh::init(PROGRAM, &SITES[..1]);
@@ -55,6 +55,21 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     new.agreed().await;
     let ids = all(&new.nodes[0].api).await;
     assert!(before.iter().all(|id| ids.contains(id)) && !ids.contains(&after), "{ids:?}");
+    // The building's own group begins anew, with a history of its own; the old one is put aside and still proves itself.
+    until("the building's group has its history", async || {
+        let node = &new.nodes[0].api;
+        let digest = node.try_get("/state/digest?group=site:hq").await?;
+        let stored = node.try_get("/audit/verify?group=site:hq").await?;
+        let (links, head) = (stored.data()["count"].as_u64()?, &stored.data()["head"]);
+        (links > 0 && *head == digest.data()["audit_head"]).then_some(())
+    })
+    .await;
+    let history = new.nodes[0].data.join("history.db").display().to_string();
+    let aside = parsed(&new.nodes[0].cli(&["audit", "verify", "--file", &history, "--group", "site:hq~1", "--json"]));
+    assert!(aside["result"] == "verified" && aside["count"].as_u64() > Some(0), "{aside}");
+    // Ids are made of the log's index: none that the old mesh gave behind the backup is given again.
+    let (old, now) = (ended["applied"].as_u64().expect("an index"), new.agreed().await["applied"].as_u64().expect("an index"));
+    assert!(now > old + (1 << 31), "{now} after {old}");
     let second = new.join(0, "plant", &[]);
     assert!(new.nodes[second].number > 3, "ids of the old mesh never come back");
     new.nodes[second].start();
@@ -62,7 +77,7 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     new.agreed().await;
     // What was in flight goes on, and the trail tells of the fire.
     let leave = json!({ "flow": "it/leave", "input": {}, "key": "leave" });
-    assert_eq!(new.nodes[second].api.post("/instances", &leave).await.status, 200);
+    assert_eq!(new.nodes[second].api.post_surely("/instances", &leave).await.status, 200);
     until("the instance ends", async || {
         (new.nodes[0].api.try_get(&format!("/instances/{waiting}")).await?.data()["status"] == "completed").then_some(())
     })

@@ -52,12 +52,12 @@ async fn a_service_client_does_what_its_rules_say_and_nothing_else() {
     let (gate, sign) = (mesh.add_device(0, "gate", "turnstile").await, mesh.add_device(0, "sign", "sign").await);
     let (reader, _spoken) = (mesh.add_device(0, "reader", "qr-reader").await, mesh.add_device(0, "spoken", "sign").await);
     let grouped = json!({ "id": reader.id, "groups": ["lobby"], "password": reader.password });
-    assert_eq!(node.api.post("/devices", &grouped).await.status, 200);
+    assert_eq!(node.api.post_surely("/devices", &grouped).await.status, 200);
     for (name, profile, parameters) in
         [("strike", "shelly-strike", json!({ "prefix": "shellies/strike" })), ("bolt", "tasmota-strike", json!({ "topic": "bolt" }))]
     {
         let body = json!({ "id": format!("hq/{name}"), "profile": profile, "parameters": parameters });
-        assert_eq!(node.api.post("/devices", &body).await.status, 200);
+        assert_eq!(node.api.post_surely("/devices", &body).await.status, 200);
     }
     let opening = node.api.apply(&BOARD.replace("commands: [ hq/sign ]", "commands: [ hq/gate ]")).await;
     assert!(opening.message().contains("can open something"), "{}", opening.text);

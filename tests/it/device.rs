@@ -16,8 +16,10 @@ document: { dsl: '1.0.3', namespace: it, name: tell, version: '1.0.0' }
 do:
   - tell:
       call: device.command:1.0.0@default
-      with: { target: '${ .device }', command: '${ .command }', expires: PT2S }
+      with: { target: '${ .device }', command: '${ .command }', ack: { within: '${ .within }' } }
 "#;
+/// As long as there may be for the answer to an opening.
+const PATIENT: &str = "PT10S";
 
 async fn one_building() -> Mesh {
     let mesh = Mesh::start(PROGRAM, &["hq"]).await;
@@ -144,14 +146,15 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
     let gates = [(4, mesh.add_device(0, "gate-4", "turnstile").await), (5, mesh.add_device(0, "gate-5", "turnstile").await)];
 
     // Away from the start: an opening does not wait at all, another command waits no longer than its deadline.
-    let problem = ended(node, &tell(node, &gates[0].1, "open").await).await;
+    let problem = ended(node, &tell(node, &gates[0].1, "open", PATIENT).await).await;
     assert!(problem.to_string().contains("device-offline"), "{problem}");
     assert_eq!(node.api.metric("spalla_opening_attempts_total").await, 0);
-    ended(node, &tell(node, &reader, "show").await).await;
+    ended(node, &tell(node, &reader, "show", "PT2S").await).await;
     let mut back = Device::connect(&reader, Version::V5).await;
     back.listen().await.expect("granted");
+    node.connected(&reader.id).await;
     // What waited would come before what is asked for now.
-    let shown = tell(node, &reader, "show").await;
+    let shown = tell(node, &reader, "show", PATIENT).await;
     let message = back.message().await;
     assert!(!message.retain && message.expires_at.is_some(), "{message:?}");
     ended(node, &shown).await;
@@ -166,7 +169,8 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
         assert_eq!(raw.login(*level, gate, false).await, Some(0));
         assert_eq!(raw.subscribe(&gate.command_topic()).await, 1);
         node.connected(&gate.id).await;
-        let instance = tell(node, gate, "open").await;
+        // Nobody answers: so long does it take until that is known.
+        let instance = tell(node, gate, "open", "PT4S").await;
         let first = raw.told().await;
         assert!(!first.retain && first.topic == gate.command_topic(), "{first:?}");
         drop(raw);
@@ -179,7 +183,7 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
         assert_eq!(raw.subscribe(&gate.command_topic()).await, 1);
         assert!(raw.ping().await.is_empty(), "level {level}: something waited for the device");
         node.connected(&gate.id).await;
-        let second = tell(node, gate, "open").await;
+        let second = tell(node, gate, "open", PATIENT).await;
         let told = raw.told().await;
         assert!(!told.again && !told.retain, "{told:?}");
         let id = |payload: &[u8]| serde_json::from_slice::<Value>(payload).expect("JSON")["id"].as_str().expect("an id").to_owned();
@@ -195,11 +199,8 @@ async fn no_command_reaches_a_device_that_comes_back_too_late() {
     }
 }
 
-async fn tell(node: &Node, device: &Login, command: &str) -> String {
-    let body = json!({ "flow": "it/tell", "input": { "device": device.id, "command": command } });
-    let answer = node.api.post("/instances", &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.data()["instance"].as_str().expect("an id").to_owned()
+async fn tell(node: &Node, device: &Login, command: &str, within: &str) -> String {
+    node.api.start("it/tell", &json!({ "device": device.id, "command": command, "within": within })).await
 }
 
 /// Waits until the instance has ended and gives back its problem, null where it completed.

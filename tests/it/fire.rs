@@ -45,19 +45,12 @@ async fn s07_s10_s23_fire_opens_a_building_alone_and_outranks_everything() {
 
     // S23: a lockdown needs nobody outside, and a badge does not end it.
     badge.say("panic", &json!({ "id": "help", "gate": gate.id })).await.expect("acknowledged");
-    let told = arms.message().await;
-    assert_eq!(name(&told), "lockdown");
-    arms.done(&told).await;
+    carries_out(&mut arms, "lockdown", 1).await;
     ended(hq, "it/lockdown", 1).await;
 
     // S7: fire opens against it, with nobody to ask.
     alarm.say("fire-confirmed", &json!({ "id": "fire", "zone": "hall" })).await.expect("acknowledged with no network at all");
-    let told = arms.message().await;
-    assert_eq!(name(&told), "release");
-    arms.done(&told).await;
-    let told = cabin.message().await;
-    assert_eq!(name(&told), "recallToGround");
-    cabin.done(&told).await;
+    tokio::join!(carries_out(&mut arms, "release", 1), carries_out(&mut cabin, "recallToGround", 1));
     // S10: nothing shuts the gate again while the fire lasts.
     badge.say("panic", &json!({ "id": "again", "gate": gate.id })).await.expect("acknowledged");
     until("the second lockdown is refused", async || {
@@ -75,9 +68,8 @@ async fn s07_s10_s23_fire_opens_a_building_alone_and_outranks_everything() {
     for chief in ["max@example.com", "cleo@example.com"] {
         says_clear(hq, &item, chief).await;
     }
-    let told = arms.message().await;
-    assert_eq!(name(&told), "resume", "what was refused never came");
-    arms.done(&told).await;
+    // What was refused never came.
+    carries_out(&mut arms, "resume", 1).await;
     ended(hq, "spalla/fire-release", 1).await;
     badge.say("presented", &json!({ "id": "visit", "token": token })).await.expect("acknowledged");
     until("the badge is refused", async || (decisions(hq, "site:hq").await == ["refused"]).then_some(())).await;
@@ -105,13 +97,8 @@ async fn the_building_and_the_mesh_release_the_same_doors_and_lock_them_again() 
         }
     }
     alarm.say("fire-confirmed", &json!({ "id": "fire", "zone": "hall" })).await.expect("acknowledged");
-    for _ in ["the building's", "the mesh's"] {
-        for (device, wanted) in [(&mut arms, "release"), (&mut cabin, "recallToGround")] {
-            let told = device.message().await;
-            assert_eq!(name(&told), wanted);
-            device.done(&told).await;
-        }
-    }
+    // For the building and for the mesh. No device waits for the other: a release has three seconds for its answer.
+    tokio::join!(carries_out(&mut arms, "release", 2), carries_out(&mut cabin, "recallToGround", 2));
     // The others have no doors here: there somebody is asked to look, in hq nobody.
     let item = until("the mesh's chiefs are asked", async || {
         let items = hq.api.get("/tasks?group=mesh").await;
@@ -123,11 +110,7 @@ async fn the_building_and_the_mesh_release_the_same_doors_and_lock_them_again() 
     for chief in ["max@example.com", "cleo@example.com"] {
         says_clear(hq, &item, chief).await;
     }
-    for _ in ["the building's", "the mesh's"] {
-        let told = arms.message().await;
-        assert_eq!(name(&told), "resume");
-        arms.done(&told).await;
-    }
+    carries_out(&mut arms, "resume", 2).await;
     ended(hq, "spalla/fire-release", 1).await;
     until("the evacuation is closed", async || {
         let closed = hq.api.get("/instances?status=completed&flow=spalla/evacuation").await;
@@ -139,16 +122,33 @@ async fn the_building_and_the_mesh_release_the_same_doors_and_lock_them_again() 
 /// The gate is one of the doors that open in a fire; and a panel, and a lift.
 async fn fire_devices(node: &Node, gate: &Login) -> (Login, Login) {
     let body = json!({ "id": gate.id, "groups": ["doors", "hq/doors"], "password": gate.password });
-    let grouped = node.api.post("/devices", &body).await;
+    let grouped = node.api.post_surely("/devices", &body).await;
     assert_eq!(grouped.status, 200, "{}", grouped.text);
     let panel = login(node, json!({ "id": "hq/fire-panel", "profile": "fire-panel" })).await;
     let lift = login(node, json!({ "id": "hq/lift", "profile": "lift", "groups": ["lifts", "hq/lifts"] })).await;
     (panel, lift)
 }
 
+/// Does what it is told, so many times.
+async fn carries_out(device: &mut Device, wanted: &str, times: usize) {
+    for _ in 0..times {
+        let told = device.command().await;
+        assert_eq!(name(&told), wanted);
+        device.done(&told).await;
+    }
+}
+
 async fn says_clear(node: &Node, item: &str, chief: &str) {
-    let request = node.api.request("POST", &format!("/api/v1/tasks/{item}/complete"));
-    let answer = node.api.send(request.header("x-spalla-actor", format!("user:{chief}")).json(&json!({ "choice": "all-clear" }))).await;
-    let answer = answer.expect("an answer");
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let mut asked = 0;
+    until(&format!("{chief} is heard"), async || {
+        asked += 1;
+        let request = node.api.request("POST", &format!("/api/v1/tasks/{item}/complete"));
+        let request = request.header("x-spalla-actor", format!("user:{chief}")).json(&json!({ "choice": "all-clear" }));
+        let answer = node.api.send(request).await.expect("an answer");
+        // The last word closes the item: where it was taken and the answer was lost, the item is gone.
+        let taken = answer.status == 200 || (asked > 1 && answer.status == 404);
+        assert!(taken || answer.is_undecided(), "{}", answer.text);
+        taken.then_some(())
+    })
+    .await;
 }

@@ -81,8 +81,7 @@ fn by_certificate(name: &str, port: u16, trusts: &Authority, identity: Option<(V
 }
 
 async fn come_in(login: &Login, config: ClientConfig) -> Device {
-    let (client, events) = spalla_broker::client::Client::connect(config).expect("usable");
-    let mut device = Device { login: login.clone(), client, events };
+    let mut device = Device::begin_with(login, config);
     device.connected().await;
     device
 }
@@ -120,8 +119,7 @@ async fn devices_come_in_by_certificate_and_identities_change_under_their_sessio
         by_certificate("none", port + 1, &first, None),
     ];
     for config in strangers {
-        let (client, events) = spalla_broker::client::Client::connect(config).expect("usable");
-        let reason = Device { login: stays.clone(), client, events }.refused().await;
+        let reason = Device::begin_with(&stays, config).refused().await;
         assert!(reason.contains("NotAuthorized"), "{reason}");
     }
     for door in [port, node.devices_port, port + 2] {
@@ -164,7 +162,7 @@ async fn devices_come_in_by_certificate_and_identities_change_under_their_sessio
     }
 
     // A certificate does not outlive its device's login.
-    assert_eq!(node.api.post(&format!("/devices/{}/revoke", stays.id), &json!({})).await.status, 200);
+    assert_eq!(node.api.post_surely(&format!("/devices/{}/revoke", stays.id), &json!({})).await.status, 200);
     assert!(staying.refused().await.contains("revoked"), "cut");
 
     // A limit of the settings holds.

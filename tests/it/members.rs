@@ -42,14 +42,18 @@ async fn a_gateway_joins_a_running_mesh_and_votes_when_it_is_level() {
     write(&mesh.nodes[second], "after all went down").await;
     mesh.agreed().await;
     voters(&mesh.nodes[second], &[1, 2, 3]).await;
-    let looks = look(&mesh.nodes[witness]).await;
-    let members = looks["members"].as_array().expect("members");
-    assert_eq!(members.len(), 4);
-    assert!(members.iter().all(|member| !member["vitals"].is_null()), "all answer: {looks}");
-
-    let said = String::from_utf8(mesh.nodes[second].cli(&["mesh", "status"]).stdout).expect("text");
+    until("all four answer", async || {
+        let looks = look(&mesh.nodes[witness]).await;
+        let members = looks["members"].as_array()?;
+        (members.len() == 4 && members.iter().all(|member| !member["vitals"].is_null())).then_some(())
+    })
+    .await;
     for word in ["plant", "elsewhere", "leads", "heard", "semantics", "GB"] {
-        assert!(said.contains(word), "{word}: {said}");
+        until(&format!("`mesh status` says `{word}`"), async || {
+            let said = mesh.nodes[second].cli(&["mesh", "status"]);
+            String::from_utf8_lossy(&said.stdout).contains(word).then_some(())
+        })
+        .await;
     }
 }
 
@@ -93,8 +97,12 @@ async fn a_dead_gateway_is_replaced_and_never_comes_back() {
     write(&mesh.nodes[0], "while it is dead").await;
 
     let removed = parsed(&mesh.nodes[1].cli(&["mesh", "remove", "3", "--json"]));
-    assert_eq!(removed["done"], true, "{removed}");
-    assert!(removed["warning"].as_str().is_some_and(|warning| warning.contains("witness")), "{removed}");
+    assert_eq!(removed["node"], 3, "{removed}");
+    // Else it goes on by itself, and who votes then is not known yet.
+    if removed["done"] == true {
+        assert!(removed["warning"].as_str().is_some_and(|warning| warning.contains("witness")), "{removed}");
+    }
+    gone(&mesh.nodes[0], 3).await;
     voters(&mesh.nodes[0], &[1, 2]).await;
     // Nobody else could say that its devices are away.
     mesh.nodes[0].away("depot/reader-9").await;
@@ -123,46 +131,48 @@ async fn the_leader_itself_can_be_removed_and_what_would_lose_the_quorum_cannot(
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;
     write_flow(&mesh).await;
     let leader = mesh.leader().await;
-    let number = mesh.nodes[leader].number.to_string();
+    let number = mesh.nodes[leader].number;
     // Asked at the leader, in the middle of work.
-    let removed = parsed(&mesh.nodes[leader].cli(&["mesh", "remove", &number, "--json"]));
-    assert_eq!(removed["done"], true, "{removed}");
+    let removed = parsed(&mesh.nodes[leader].cli(&["mesh", "remove", &number.to_string(), "--json"]));
+    assert_eq!(removed["node"], number, "{removed}");
     let status = mesh.nodes[leader].ended().await;
     assert!(!status.success() && mesh.nodes[leader].log().contains("was removed"), "it stops by itself: {}", mesh.nodes[leader].log());
     mesh.nodes.remove(leader);
+    gone(&mesh.nodes[0], number).await;
     write(&mesh.nodes[0], "without the old leader").await;
     mesh.agreed().await;
 
-    // Two are left. With one of them silent, the other cannot be taken away.
-    let leader = mesh.leader().await;
-    let (silent, other) = (1 - leader, leader);
-    let (silent_number, other_number) = (mesh.nodes[silent].number.to_string(), mesh.nodes[other].number.to_string());
-    let third = mesh.join(other, "fourth", &[]);
+    // Two are left, and a third joins. With one of the two silent, the third cannot be taken away.
+    let third = mesh.join(0, "fourth", &[]);
     mesh.nodes[third].start();
     mesh.nodes[third].ready().await;
-    until("three vote", async || (look(&mesh.nodes[other]).await["groups"][0]["voters"].as_array()?.len() == 3).then_some(())).await;
+    three_vote(&mesh.nodes[0]).await;
     // On the way from two voters to three a majority of the two has to agree as well, so of both: held now, it would block the change.
     for about in ["the change is under way", "the change is done"] {
-        write(&mesh.nodes[other], about).await;
+        write(&mesh.nodes[0], about).await;
     }
     mesh.agreed().await;
+    let leader = mesh.leader().await;
+    let silent = usize::from(leader == 0);
+    let (other, silent_number) = (1 - silent, mesh.nodes[silent].number);
     mesh.nodes[silent].hold();
     until("the leader misses the one that is held", async || {
-        let looks = look(&mesh.nodes[other]).await;
-        let held = looks["members"].as_array()?.iter().find(|member| member["node"] == mesh.nodes[silent].number)?.clone();
-        held["words"].as_str().is_some_and(|words| words.contains("silent for")).then_some(())
+        let looks = look(&mesh.nodes[leader]).await;
+        let held = looks["members"].as_array()?.iter().find(|member| member["node"] == silent_number)?.clone();
+        // Who leads only since then has never heard of it.
+        let missed = |words: &str| words.contains("silent for") || words.contains("not heard of yet");
+        held["words"].as_str().is_some_and(missed).then_some(())
     })
     .await;
-    let refused = mesh.nodes[other].cli(&["mesh", "remove", &mesh.nodes[third].number.to_string()]);
+    let refused = mesh.nodes[leader].cli(&["mesh", "remove", &mesh.nodes[third].number.to_string()]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("only 1 of 2 voters") && why.contains("--force"), "{why}");
     mesh.nodes[silent].go_on();
     // The silent one itself may go at any time; and the last one never.
-    parsed(&mesh.nodes[other].cli(&["mesh", "remove", &silent_number, "--json"]));
+    parsed(&mesh.nodes[other].cli(&["mesh", "remove", &silent_number.to_string(), "--json"]));
     mesh.nodes[silent].ended().await;
     let again = mesh.nodes[other].cli(&["mesh", "remove", "77"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("no member"), "{again:?}");
-    assert_ne!(other_number, silent_number);
 }
 
 /// Once the log says it, the others refuse every word of the gateway that is to go, while its own request still waits for the
@@ -181,15 +191,18 @@ async fn who_is_asked_to_remove_itself_answers_before_it_stops() {
     let number = mesh.nodes[goes].number.to_string();
     // The two that stay have to agree on the new voters, so that takes until the held one goes on.
     mesh.nodes[held].hold();
-    let asked = mesh.nodes[goes].cli_begun(&["mesh", "remove", &number, "--force", "--json"]);
-    until("the one that goes was told by the leader", async || {
-        // It asks the others how they are, and the leader refuses to say.
-        mesh.nodes[goes].api.try_get("/mesh/status").await;
-        mesh.nodes[goes].log().contains("was removed").then_some(())
-    })
-    .await;
-    mesh.nodes[held].go_on();
-    let removed = parsed(&asked.wait_with_output().expect("an answer"));
+    let told = async {
+        until("the one that goes was told by the leader", async || {
+            // It asks the others how they are, and the leader refuses to say.
+            mesh.nodes[goes].api.try_get("/mesh/status").await;
+            mesh.nodes[goes].log().contains("was removed").then_some(())
+        })
+        .await;
+        mesh.nodes[held].go_on();
+    };
+    let arguments = ["mesh", "remove", &number, "--force", "--json"];
+    let (asked, ()) = tokio::join!(mesh.nodes[goes].cli_meanwhile(&arguments), told);
+    let removed = parsed(&asked);
     assert_eq!(removed["node"], mesh.nodes[goes].number, "{removed}");
     assert!(!mesh.nodes[goes].ended().await.success());
 }
@@ -215,7 +228,7 @@ async fn a_wiped_gateway_is_refused_and_joins_under_a_new_id() {
     mesh.nodes[again].start();
     mesh.nodes[again].ready().await;
     mesh.agreed().await;
-    until("three vote", async || (look(&mesh.nodes[0]).await["groups"][0]["voters"].as_array()?.len() == 3).then_some(())).await;
+    three_vote(&mesh.nodes[0]).await;
 }
 
 #[tokio::test]
@@ -225,20 +238,32 @@ async fn leadership_goes_where_it_is_told_and_nobody_waits() {
     let leader = mesh.leader().await;
     let to = (leader + 1) % 3;
     let number = mesh.nodes[to].number.to_string();
-    // Asked at the third one.
-    let done = parsed(&mesh.nodes[(leader + 2) % 3].cli(&["mesh", "transfer", &number, "--json"]));
-    assert_eq!(done["to"], json!(mesh.nodes[to].number), "{done}");
-    println!("handed over in {} ms", done["took_ms"]);
-    assert_eq!(mesh.leader().await, to);
+    // Asked at the third one; once more where the next leader was too busy to take over in its time.
+    until("leadership is where it was told to go", async || {
+        let asked = mesh.nodes[(leader + 2) % 3].cli(&["mesh", "transfer", &number, "--json"]);
+        if asked.status.success() {
+            let done = parsed(&asked);
+            println!("handed over in {} ms", done["took_ms"]);
+            return (done["to"] == mesh.nodes[to].number).then_some(());
+        }
+        let why = String::from_utf8_lossy(&asked.stderr).into_owned();
+        let busy = ["did not take over in time", "is not level", "no gateway leads"];
+        let leads = why.contains("leads already");
+        assert!(leads || busy.iter().any(|part| why.contains(part)), "{why}");
+        leads.then_some(())
+    })
+    .await;
     write(&mesh.nodes[leader], "under the new leader").await;
-    let refused = mesh.nodes[to].cli(&["mesh", "transfer", &number]);
+    let leader = mesh.leader().await;
+    let refused = mesh.nodes[leader].cli(&["mesh", "transfer", &mesh.nodes[leader].number.to_string()]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("leads already"), "{refused:?}");
 
     // A leader that is asked to stop hands over first.
-    assert!(mesh.nodes[to].stop().await.success());
-    assert!(mesh.nodes[to].log().contains("leadership handed over"), "{}", mesh.nodes[to].log());
-    write(&mesh.nodes[leader], "while it is down").await;
-    mesh.nodes[to].start();
+    let leader = mesh.leader().await;
+    assert!(mesh.nodes[leader].stop().await.success());
+    assert!(mesh.nodes[leader].log().contains("leadership handed over"), "{}", mesh.nodes[leader].log());
+    write(&mesh.nodes[(leader + 1) % 3], "while it is down").await;
+    mesh.nodes[leader].start();
     mesh.ready().await;
     mesh.agreed().await;
 }
@@ -263,7 +288,30 @@ pub async fn look(node: &Node) -> Value {
     node.api.get("/mesh/status").await.data().clone()
 }
 
+/// Waits until it is a member no more.
+async fn gone(node: &Node, number: u64) {
+    until(&format!("gateway {number} is gone"), async || {
+        let looks = look(node).await;
+        let members = looks["members"].as_array()?;
+        (!members.is_empty() && members.iter().all(|member| member["node"] != number)).then_some(())
+    })
+    .await;
+}
+
 /// Waits until exactly these vote.
 pub async fn voters(node: &Node, numbers: &[u64]) {
-    until(&format!("{numbers:?} vote"), async || (look(node).await["groups"][0]["voters"] == json!(numbers)).then_some(())).await;
+    settled(node, &format!("{numbers:?} vote"), |voters| *voters == json!(numbers)).await;
+}
+
+async fn three_vote(node: &Node) {
+    settled(node, "three vote", |voters| voters.as_array().is_some_and(|voters| voters.len() == 3)).await;
+}
+
+/// Until a change is done, the old voters have to agree as well.
+async fn settled(node: &Node, what: &str, wanted: impl Fn(&Value) -> bool) {
+    until(what, async || {
+        let group = look(node).await["groups"][0].clone();
+        (group["changing"] == false && wanted(&group["voters"])).then_some(())
+    })
+    .await;
 }

@@ -3,8 +3,7 @@
 use crate::{NOTE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::Version;
-use spalla_tests::{Device, Mesh, mesh::config_folder, until};
-use std::time::Duration;
+use spalla_tests::{Device, LONG, Mesh, mesh::config_folder, until};
 
 const BADGE_FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: it, name: badge, version: '1.0.0' }
@@ -31,8 +30,8 @@ async fn without_a_quorum_nothing_is_confirmed_and_reads_go_on() {
     until("the gateway that is left says that it is stale", async || api.get("/status").await.is_stale().then_some(())).await;
 
     // Writes are refused in time: 3 s are promised, the rest is for a busy machine.
-    let body = json!({ "flow": "it/note", "input": { "about": "alone" } });
-    let refused = tokio::time::timeout(Duration::from_secs(5), api.post("/instances", &body)).await.expect("an answer in time");
+    let request = api.request("POST", "/api/v1/instances").json(&json!({ "flow": "it/note", "input": { "about": "alone" } }));
+    let refused = api.send(request.timeout(LONG)).await.expect("an answer in time");
     assert_eq!((refused.status, refused.code()), (503, "no-quorum"), "{}", refused.text);
     let by_hand = mesh.nodes[0].cli(&["instance", "start", "it/note"]);
     let told = String::from_utf8_lossy(&by_hand.stderr).into_owned();

@@ -16,7 +16,7 @@ document: { dsl: '1.0.3', namespace: it, name: held, version: '1.0.0' }
 do:
   - open:
       call: device.command:1.0.0@default
-      with: { target: '${ .device }', command: open }
+      with: { target: '${ .device }', command: open, ack: { within: PT10S } }
   - stay: { listen: { to: { one: { with: { type: it.leave } } } } }
   - says: { set: { left: true } }
 "#;
@@ -37,10 +37,18 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
         gates.push(tokio::spawn(gate(login.clone(), edges.clone())));
         mesh.nodes[0].connected(&login.id).await;
         let body = json!({ "flow": "it/held", "input": { "device": login.id }, "key": login.id });
-        let started = mesh.nodes[0].api.post("/instances", &body).await;
+        let started = mesh.nodes[0].api.post_surely("/instances", &body).await;
         held.push(started.data()["instance"].as_str().expect("an instance").to_owned());
     }
     until("each gate has opened once", async || (edges.load(Ordering::Relaxed) == 3).then_some(())).await;
+    // And each instance has the answer: nothing is under way any more.
+    for id in &held {
+        until("an instance waits behind its opening", async || {
+            let shown = mesh.nodes[0].api.try_get(&format!("/instances/{id}")).await?;
+            shown.data()["positions"].to_string().contains("stay").then_some(())
+        })
+        .await;
+    }
     let attempts = mesh.nodes[0].api.metric("spalla_opening_attempts_total").await;
 
     // Somebody writes all the while, at whichever gateway answers.
@@ -89,7 +97,7 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
 
     // What was in flight goes on and ends.
     let leave = json!({ "flow": "it/leave", "input": {}, "key": "leave" });
-    assert_eq!(mesh.nodes[1].api.post("/instances", &leave).await.status, 200);
+    assert_eq!(mesh.nodes[1].api.post_surely("/instances", &leave).await.status, 200);
     for id in &held {
         until("an instance ends", async || {
             let row = mesh.nodes[2].api.try_get(&format!("/instances/{id}")).await?.data().clone();

@@ -20,6 +20,7 @@
 //! | S25 | an upgrade moves a door | [`crate::rolling`] |
 
 use crate::{ADMIT_FLOW, PROGRAM};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use spalla_broker::client::{ClientError, Version};
 use spalla_shared::topic::DeviceTopic;
@@ -34,6 +35,14 @@ do:
       call: device.command:1.0.0@default
       with: { target: '${ .device }', command: '${ .command }' }
 "#;
+/// Waits as long for the answer as there may be for an opening.
+const OPEN_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: open, version: '1.0.0' }
+do:
+  - open:
+      call: device.command:1.0.0@default
+      with: { target: '${ .device }', command: open, ack: { within: PT10S } }
+"#;
 /// MQTT's level, and whether the session ends with its connection.
 const SESSIONS: [(u8, bool); 4] = [(4, true), (4, false), (5, true), (5, false)];
 
@@ -43,7 +52,7 @@ async fn building() -> Mesh {
         let text = std::fs::read_to_string(config_folder().join(format!("profiles/{profile}.yaml"))).expect("a profile");
         assert_eq!(mesh.nodes[0].api.apply(&text).await.status, 200);
     }
-    for flow in [TELL_FLOW, ADMIT_FLOW] {
+    for flow in [TELL_FLOW, OPEN_FLOW, ADMIT_FLOW] {
         let answer = mesh.nodes[0].api.apply(flow).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
@@ -95,7 +104,7 @@ async fn s02_a_command_is_kept_for_nobody_who_comes_later() {
         // The device cannot leave one behind for itself either.
         let before = node.api.metric("spalla_mqtt_dropped_total").await;
         raw.publish(0x31, &gate.command_topic(), 7, br#"{"id":"x","name":"open"}"#).await;
-        raw.ping().await;
+        raw.acknowledged(7).await;
         assert_eq!(node.api.metric("spalla_mqtt_dropped_total").await, before + 1, "level {level}");
         assert_eq!(raw.subscribe(&gate.command_topic()).await, 1);
         assert!(raw.ping().await.is_empty(), "level {level}, clean {clean}: a command was kept");
@@ -128,8 +137,8 @@ async fn s06_a_lockdown_waits_for_its_door_and_a_grant_does_not() {
         assert_eq!(name(&told), "lockdown", "level {level}, clean {clean}");
         done(&mut back, &gate, &told).await;
         assert_eq!(problem(node, &lockdown).await, "null");
-        let rest = back.ping().await;
-        assert!(!rest.iter().any(|(kind, _)| kind & 0xF0 == 0x30), "level {level}, clean {clean}: the grant came too: {rest:?}");
+        let rest = back.messages().await;
+        assert!(rest.iter().all(|told| name(told) != "open"), "level {level}, clean {clean}: the grant came too: {rest:?}");
         assert!(decisions(node, &gate).await.iter().all(|one| one != "granted"));
     }
 }
@@ -141,12 +150,16 @@ async fn s17_a_device_that_falls_silent_is_stale() {
     for (level, clean) in SESSIONS {
         let gate = mesh.add_device(0, &format!("gate-{level}-{clean}"), "turnstile").await;
         let mut raw = Raw::open(node.devices_port).await;
-        // It promises to speak every second, says how it is, and holds the connection without a word.
-        assert_eq!(raw.login_keeping_alive(level, &gate, clean, 1).await, Some(0));
+        // It promises to speak every other second, says how it is, and then holds the connection without a word.
+        assert_eq!(raw.login_keeping_alive(level, &gate, clean, 2).await, Some(0));
         let topic = DeviceTopic::State(gate.device(), "position".into()).to_string();
         raw.publish(0x30, &topic, 1, br#""shut""#).await;
-        position(node, &gate, "live").await;
-        position(node, &gate, "stale").await;
+        until("its position is live", async || {
+            raw.ping().await;
+            is_shut(node, &gate, "live").await.then_some(())
+        })
+        .await;
+        until("its position is stale", async || is_shut(node, &gate, "stale").await.then_some(())).await;
         node.away(&gate.id).await;
     }
 }
@@ -205,7 +218,7 @@ async fn s19_s20_an_old_badge_opens_nothing_not_even_after_a_restart() {
     until("one was granted", async || (decisions(node, &gate).await.iter().filter(|one| *one == "granted").count() == 1).then_some(()))
         .await;
     assert_eq!(node.api.metric("spalla_opening_attempts_total").await, 1);
-    assert!(!raw.ping().await.iter().any(|(kind, _)| kind & 0xF0 == 0x30));
+    assert!(raw.messages().await.is_empty());
 }
 
 #[tokio::test]
@@ -216,18 +229,16 @@ async fn s24_ten_openings_at_once_are_one() {
         let gate = mesh.add_device(0, &format!("gate-{level}-{clean}"), "turnstile").await;
         let attempts = node.api.metric("spalla_opening_attempts_total").await;
         let mut raw = attached(node, &gate, level, clean).await;
-        let mut asked = Vec::new();
-        for _ in 0..10 {
-            asked.push(tell(node, &gate, "open").await);
-        }
+        let input = json!({ "device": gate.id });
+        let asked = join_all((0..10).map(|_| node.api.start("it/open", &input))).await;
         let told = raw.told().await;
         done(&mut raw, &gate, &told).await;
         for instance in &asked {
             assert_eq!(problem(node, instance).await, "null");
         }
         assert_eq!(node.api.metric("spalla_opening_attempts_total").await, attempts + 1);
-        let rest = raw.ping().await;
-        assert!(!rest.iter().any(|(kind, _)| kind & 0xF0 == 0x30), "level {level}, clean {clean}: {rest:?}");
+        let rest = raw.messages().await;
+        assert!(rest.is_empty(), "level {level}, clean {clean}: {rest:?}");
     }
 }
 
@@ -257,7 +268,7 @@ async fn reader_of(node: &Node, door: &str) -> Login {
 }
 
 async fn login(node: &Node, body: Value) -> Login {
-    let added = node.api.post("/devices", &body).await;
+    let added = node.api.post_surely("/devices", &body).await;
     assert_eq!(added.status, 200, "{}", added.text);
     let text = |key: &str| added.data()[key].as_str().expect("text").to_owned();
     Login { id: text("id"), password: text("password"), port: node.devices_port }
@@ -279,10 +290,7 @@ async fn admitted(node: &Node, doors: &[String]) -> String {
     let area = format!("kind: area\nname: gates\ndoors: [{}]\n", all.join(", "));
     assert_eq!(node.api.apply(&area).await.status, 200);
     let at = |offset: i64| spalla_shared::time::Timestamp(now_ms() + offset).to_rfc3339();
-    let body = json!({ "flow": "it/admit", "input": { "from": at(-3_600_000), "until": at(3_600_000) } });
-    let answer = node.api.post("/instances", &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    let instance = answer.data()["instance"].as_str().expect("an id").to_owned();
+    let instance = node.api.start("it/admit", &json!({ "from": at(-3_600_000), "until": at(3_600_000) })).await;
     until("the credential is granted", async || {
         let shown = node.api.get(&format!("/instances/{instance}")).await;
         let waits = shown.text.contains("stay");
@@ -293,10 +301,7 @@ async fn admitted(node: &Node, doors: &[String]) -> String {
 }
 
 async fn tell(node: &Node, device: &Login, command: &str) -> String {
-    let body = json!({ "flow": "it/tell", "input": { "device": device.id, "command": command } });
-    let answer = node.api.post("/instances", &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.data()["instance"].as_str().expect("an id").to_owned()
+    node.api.start("it/tell", &json!({ "device": device.id, "command": command })).await
 }
 
 /// What it ended with, `null` where it completed.
@@ -325,20 +330,17 @@ async fn decisions(node: &Node, door: &Login) -> Vec<String> {
     links.iter().filter_map(of).collect()
 }
 
-async fn position(node: &Node, gate: &Login, quality: &str) {
-    until(&format!("the position of {} is {quality}", gate.id), async || {
-        let answer = node.api.get(&format!("/devices/{}", gate.id)).await;
-        let reading = &answer.data()["here"]["properties"]["position"];
-        (reading["value"] == "shut" && reading["quality"] == quality).then_some(())
-    })
-    .await;
+/// What its gateway knows of its position, and how well.
+async fn is_shut(node: &Node, gate: &Login, quality: &str) -> bool {
+    let answer = node.api.get(&format!("/devices/{}", gate.id)).await;
+    let reading = &answer.data()["here"]["properties"]["position"];
+    reading["value"] == "shut" && reading["quality"] == quality
 }
 
 async fn done(raw: &mut Raw, gate: &Login, told: &Told) {
     let ack = json!({ "id": command_id(told), "status": "done" }).to_string();
     raw.publish(0x30, &DeviceTopic::Ack(gate.device()).to_string(), 1, ack.as_bytes()).await;
-    // Its acknowledgement, and whatever else is on the way.
-    raw.ping().await;
+    raw.acknowledged(1).await;
 }
 
 fn command_id(told: &Told) -> String {

@@ -38,11 +38,7 @@ async fn a_secret_is_in_the_request_and_nowhere_else() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let mut ids = Vec::new();
     for n in 0..INSTANCES {
-        let started = node
-            .api
-            .post("/instances", &json!({ "flow": "it/asks", "input": { "n": n, "erp": erp.port(), "note": "it-plain-to-see" } }))
-            .await;
-        ids.push(started.data()["instance"].as_str().expect("an id").to_owned());
+        ids.push(node.api.start("it/asks", &json!({ "n": n, "erp": erp.port(), "note": "it-plain-to-see" })).await);
     }
     let api = node.api.clone();
     until("all calls are answered", async || {

@@ -39,8 +39,7 @@ async fn an_asked_for_end_is_quick_clean_and_told() {
     mesh.ready().await;
     assert!(!mesh.nodes[gone].log().contains("Truncating"), "the log was not closed in order");
     mesh.nodes[stays].connected(&login.id).await;
-    let started = mesh.nodes[gone].api.post("/instances", &json!({ "flow": "it/note", "input": { "about": "after" } })).await;
-    assert_eq!(started.status, 200, "{started:?}");
+    mesh.nodes[gone].api.start("it/note", &json!({ "about": "after" })).await;
     mesh.agreed().await;
     drop(device);
 

@@ -1,9 +1,9 @@
 //! A gateway that was away for longer than the others keep their log gets a snapshot, and the history under it from them.
 
 use crate::{NOTE_FLOW, PROGRAM, SITES};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use spalla_tests::{Api, Mesh, until};
-use tokio::task::LocalSet;
 
 /// Far more than the 200 entries that the settings below keep at most.
 const FLOWS: usize = 450;
@@ -25,21 +25,22 @@ async fn who_was_away_for_long_has_the_whole_history_again() {
     assert_eq!(mesh.nodes[0].api.apply(NOTE_FLOW).await.status, 200);
     // One instance lives while the gateway is away, and ends before it is back.
     assert_eq!(mesh.nodes[0].api.apply(WAITING_FLOW).await.status, 200);
-    let waiting = mesh.nodes[0].api.post("/instances", &json!({ "flow": "it/wait", "input": {} })).await;
-    let waiting = waiting.data()["instance"].as_str().expect("an instance").to_owned();
+    let waiting = mesh.nodes[0].api.start("it/wait", &json!({})).await;
     mesh.agreed().await;
 
     let away = (mesh.leader().await + 1) % 3;
     let (one, other) = ((away + 1) % 3, (away + 2) % 3);
     mesh.nodes[away].kill();
     write(&mesh.nodes[one].api, "first").await;
-    let cancelled = mesh.nodes[one].api.post(&format!("/instances/{waiting}/cancel"), &json!({})).await;
-    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    let cancelled = mesh.nodes[one].api.post_surely(&format!("/instances/{waiting}/cancel"), &json!({})).await;
+    // Where the answer to the first word was lost, there is nothing left to cancel.
+    assert!(matches!(cancelled.status, 200 | 404), "{cancelled:?}");
     // The two that have written snapshots and purged their logs die, too: what history derived from the log is on disk.
     mesh.kill_all();
     mesh.nodes[one].start();
     mesh.nodes[other].start();
     mesh.nodes[one].ready().await;
+    mesh.nodes[other].ready().await;
     write(&mesh.nodes[other].api, "second").await;
 
     mesh.nodes[away].start();
@@ -78,16 +79,12 @@ async fn rows(api: &Api) -> Vec<Value> {
 
 /// Starts many flows, some at a time, whatever elections go on.
 async fn write(api: &Api, name: &str) {
-    let tasks = LocalSet::new();
-    for worker in 0..AT_ONCE {
-        let (api, name) = (api.clone(), name.to_owned());
-        tasks.spawn_local(async move {
-            for number in (worker..FLOWS).step_by(AT_ONCE) {
-                let key = format!("{name}-{number}");
-                let body = json!({ "flow": "it/note", "input": { "about": key }, "key": key });
-                until("a write is taken", async || (api.post("/instances", &body).await.status == 200).then_some(())).await;
-            }
-        });
-    }
-    tasks.await;
+    let writers = (0..AT_ONCE).map(|worker| async move {
+        for number in (worker..FLOWS).step_by(AT_ONCE) {
+            let key = format!("{name}-{number}");
+            let body = json!({ "flow": "it/note", "input": { "about": key }, "key": key });
+            until("a write is taken", async || (api.post("/instances", &body).await.status == 200).then_some(())).await;
+        }
+    });
+    join_all(writers).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use serde_json::{Value, json};
-use spalla_tests::{Mesh, Node, until};
+use spalla_tests::{LONG, Mesh, Node, until};
 use std::process::Output;
 
 fn flow(version: &str) -> String {
@@ -18,9 +18,7 @@ fn told(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 async fn start(node: &Node, key: &str) -> String {
-    let answer = node.api.post("/instances", &json!({ "flow": "it/ask", "input": { "key": key } })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.data()["instance"].as_str().expect("an id").to_owned()
+    node.api.start("it/ask", &json!({ "key": key })).await
 }
 
 #[tokio::test]
@@ -80,7 +78,7 @@ async fn pictures(node: &Node, first: &str, stuck: &str) {
 /// The tree says who asked and who answered; the stream ends with the instance.
 async fn followed(node: &Node, id: &str) {
     let follower = {
-        let request = node.api.request("GET", &format!("/api/v1/instances/{id}/trace/stream"));
+        let request = node.api.request("GET", &format!("/api/v1/instances/{id}/trace/stream")).timeout(LONG);
         let api = node.api.clone();
         tokio::spawn(async move { api.send(request).await.expect("a stream").text })
     };

@@ -36,20 +36,7 @@ pub fn deploy(nodes: &[NodeId]) -> Command {
         Resource::Flow(FlowDocument { document: checked.document }),
         Resource::Pool(Pool { name: "spots".into(), units }),
     ];
-    resources.extend(nodes.iter().map(|node| {
-        Resource::Device(Device {
-            id: device(*node),
-            profile: "door".into(),
-            title: "".into(),
-            zone: None,
-            groups: Vec::new(),
-            opens: None,
-            password_hash: None,
-            parameters: Default::default(),
-            bridge: None,
-            admits: Vec::new(),
-        })
-    }));
+    resources.extend(nodes.iter().map(|node| Resource::Device(Device { profile: "door".into(), ..Device::new(device(*node)) })));
     Command::Deploy { resources, by: Actor::system() }
 }
 

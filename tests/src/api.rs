@@ -1,8 +1,10 @@
 //! The API of one gateway, as any program calls it.
 
+use crate::wait::until;
 use reqwest::RequestBuilder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Longer than the 3 s in which a write is answered, so that a hanging API shows as such.
@@ -37,6 +39,10 @@ impl Answer {
     }
     pub fn is_stale(&self) -> bool {
         self.body["freshness"]["stale"] == true
+    }
+    /// Neither yes nor no: over an election or a disk that is slow, a write may end so.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.status, 503 | 504)
     }
 }
 
@@ -85,9 +91,28 @@ impl Api {
         self.try_post(path, body).await.unwrap_or_else(|| panic!("nobody answers POST {path} at {}", self.base))
     }
 
+    /// Asks again until it is decided. For what has a key, or does the same when it is done twice.
+    pub async fn post_surely(&self, path: &str, body: &Value) -> Answer {
+        until(&format!("POST {path} is decided"), async || Some(self.post(path, body).await).filter(|answer| !answer.is_undecided())).await
+    }
+
+    /// Starts a flow, once, and gives the instance.
+    pub async fn start(&self, flow: &str, input: &Value) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let key = format!("start-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let answer = self.post_surely("/instances", &json!({ "flow": flow, "input": input, "key": key })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.data()["instance"].as_str().expect("an id").to_owned()
+    }
+
+    /// Asks again until it is decided: what is declared already stays as it is.
     pub async fn apply(&self, yaml: &str) -> Answer {
-        let request = self.request("POST", "/api/v1/apply").body(yaml.to_owned());
-        self.send(request).await.unwrap_or_else(|| panic!("nobody answers an apply at {}", self.base))
+        until("an apply is decided", async || {
+            let request = self.request("POST", "/api/v1/apply").body(yaml.to_owned());
+            let answer = self.send(request).await.unwrap_or_else(|| panic!("nobody answers an apply at {}", self.base));
+            (!answer.is_undecided()).then_some(answer)
+        })
+        .await
     }
 
     /// A number of `/metrics`; 0 where it is not there.

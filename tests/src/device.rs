@@ -7,6 +7,8 @@ use spalla_broker::message::{Message, Qos};
 use spalla_shared::device::{Ack, AckStatus, Command, Format};
 use spalla_shared::id::DeviceId;
 use spalla_shared::topic::DeviceTopic;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// What `device add` gave.
@@ -46,13 +48,20 @@ pub struct Device {
     pub login: Login,
     pub client: Client,
     pub events: Events,
+    /// Ids of commands.
+    carried_out: Mutex<BTreeSet<String>>,
 }
 
 impl Device {
     /// Connects; does not wait.
     pub fn begin(login: &Login, version: Version) -> Self {
-        let (client, events) = Client::connect(login.config(version)).expect("a usable config");
-        Self { login: login.clone(), client, events }
+        Self::begin_with(login, login.config(version))
+    }
+
+    /// The same by another way than that of its login.
+    pub fn begin_with(login: &Login, config: ClientConfig) -> Self {
+        let (client, events) = Client::connect(config).expect("a usable config");
+        Self { login: login.clone(), client, events, carried_out: Mutex::default() }
     }
 
     /// Connects and waits until it is in.
@@ -74,6 +83,19 @@ impl Device {
     /// The next message to this device.
     pub async fn message(&mut self) -> Message {
         self.wait_for("a message", |event| if let ClientEvent::Message(message) = event { Some(message) } else { None }).await
+    }
+
+    /// The next command that it has not carried out yet. One that comes again, because its answer took long, is answered again.
+    pub async fn command(&mut self) -> Message {
+        loop {
+            let message = self.message().await;
+            let (_, command) = Format::read::<Command>(&message.payload).expect("a command");
+            let again = self.carried_out.lock().expect("no panic").contains(&command.id);
+            if !again {
+                return message;
+            }
+            self.done(&message).await;
+        }
     }
 
     async fn wait_for<T>(&mut self, what: &str, mut pick: impl FnMut(ClientEvent) -> Option<T>) -> T {
@@ -117,6 +139,7 @@ impl Device {
     /// Answers a command as done.
     pub async fn done(&self, command: &Message) {
         let (format, command) = Format::read::<Command>(&command.payload).expect("a command");
+        self.carried_out.lock().expect("no panic").insert(command.id.clone());
         let ack = Ack { id: command.id, status: AckStatus::Done, detail: spalla_shared::value::Value::Null };
         let topic = DeviceTopic::Ack(self.login.device()).to_string();
         self.publish(&topic, &format.write(&ack), false).await.expect("the answer is taken");

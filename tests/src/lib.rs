@@ -16,4 +16,4 @@ pub use device::{Device, Login};
 pub use mesh::Mesh;
 pub use node::Node;
 pub use raw::Raw;
-pub use wait::{LONG, until};
+pub use wait::{LONG, until, until_within};

@@ -6,7 +6,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Output, Stdio};
+
+/// For a program that starts gateways: they are this program as well, started with `run`. One build, one file.
+pub fn as_gateway() -> Option<ExitCode> {
+    (std::env::args().nth(1).as_deref() == Some("run")).then(spalla::cli::main)
+}
 
 pub struct Node {
     pub number: u64,
@@ -152,8 +157,13 @@ impl Node {
         self.cli_begun(arguments).wait_with_output().expect("the command line runs")
     }
 
-    /// The same, while the test goes on.
-    pub fn cli_begun(&self, arguments: &[&str]) -> Child {
+    /// The same, while the test goes on: its links carry nothing while it blocks.
+    pub async fn cli_meanwhile(&self, arguments: &[&str]) -> Output {
+        let begun = self.cli_begun(arguments);
+        tokio::task::spawn_blocking(move || begun.wait_with_output()).await.expect("no panic").expect("the command line runs")
+    }
+
+    fn cli_begun(&self, arguments: &[&str]) -> Child {
         Command::new(&self.program)
             .args(arguments)
             .arg("--config")

@@ -12,7 +12,7 @@ pub struct Raw {
     stream: TcpStream,
     /// 4: MQTT 3.1.1, 5: MQTT 5. As the login said.
     level: u8,
-    /// Messages of a session that was kept, which came before a SUBACK.
+    /// Messages that came before what was waited for.
     early: VecDeque<(u8, Vec<u8>)>,
 }
 
@@ -97,6 +97,18 @@ impl Raw {
         self.send(&packet(first | 0x02, &body)).await;
     }
 
+    /// Waits for the acknowledgement of a PUBLISH. Messages may come before it: `told` has them.
+    pub async fn acknowledged(&mut self, packet_id: u8) {
+        loop {
+            let (kind, body) = self.packet().await.expect("a PUBACK");
+            match kind & 0xF0 {
+                0x30 => self.early.push_back((kind, body)),
+                0x40 if body.starts_with(&[0, packet_id]) => return,
+                _ => {}
+            }
+        }
+    }
+
     /// The next PUBLISH, unacknowledged.
     pub async fn told(&mut self) -> Told {
         loop {
@@ -137,6 +149,12 @@ impl Raw {
                 None => panic!("the connection ended before the PINGRESP"),
             }
         }
+    }
+
+    /// The messages on the way.
+    pub async fn messages(&mut self) -> Vec<Told> {
+        let packets = self.ping().await;
+        packets.iter().filter(|(kind, _)| kind & 0xF0 == 0x30).map(|(kind, body)| self.read_publish(*kind, body)).collect()
     }
 }
 

@@ -165,6 +165,19 @@ impl Cluster {
         }
     }
 
+    /// The leader and its term, once another gateway hears of it, too.
+    async fn heard_leader(&self) -> (u64, u64) {
+        loop {
+            let leader = self.leader().await;
+            let (its, other) = (self.group(leader).leadership().borrow().clone(), self.group(self.other(leader)));
+            let (fresh, others) = (other.freshness(), other.leadership().borrow().clone());
+            if its.is_self && !fresh.stale && fresh.leader == Some(NodeId(leader)) && !others.is_self {
+                return (leader, its.term);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Another than `not`.
     fn other(&self, not: u64) -> u64 {
         self.running.keys().find(|node| node.0 != not).unwrap().0
@@ -216,21 +229,18 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_gateways_agree_lose_one_and_take_it_back() {
     let mut cluster = Cluster::start(3, Tuning::default()).await;
-    let leader = cluster.leader().await;
-    let follower = cluster.other(leader);
+    let follower = cluster.other(cluster.leader().await);
 
     let receipt = cluster.propose(follower, command(101)).await;
     // What its own gateway was told is done, it sees.
     assert!(cluster.group(follower).state().read().nodes.contains_key(&NodeId(101)));
     assert_eq!(cluster.group(follower).state().read().nodes[&NodeId(101)].up_at, receipt.at);
     cluster.agree(receipt.index).await;
-    let fresh = cluster.group(follower).freshness();
-    assert!(!fresh.stale && fresh.leader == Some(NodeId(leader)), "{fresh:?}");
+    let (leader, term) = within(cluster.heard_leader()).await;
     assert_eq!(cluster.group(leader).members().iter().filter(|member| member.voter).count(), 3);
-    assert!(!cluster.group(follower).leadership().borrow().is_self);
-    let term = cluster.group(leader).leadership().borrow().term;
 
     cluster.kill(leader);
+    let follower = cluster.other(leader);
     let receipt = cluster.propose(follower, command(102)).await;
     let second = cluster.leader().await;
     assert_ne!(second, leader);
@@ -243,8 +253,9 @@ async fn three_gateways_agree_lose_one_and_take_it_back() {
     cluster.agree(receipt.index).await;
     let nodes: Vec<u64> = cluster.group(leader).state().read().nodes.keys().map(|node| node.0).collect();
     assert_eq!(nodes, [101, 102, 103]);
-    // The records of what it applied went to history, those before its restart once more.
-    assert_eq!(cluster.sinks[&NodeId(leader)].taken.lock().len(), 3);
+    // The records of what it applied went to history, those before its restart once more. `propose` may have had to ask twice.
+    let links = cluster.group(leader).state().read().audit.seq;
+    assert_eq!(cluster.sinks[&NodeId(leader)].taken.lock().values().sum::<usize>() as u64, links);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -277,10 +288,14 @@ async fn all_at_once_lose_nothing() {
     });
     let mut acknowledged = Vec::new();
     for proposal in proposals.collect::<Vec<_>>() {
-        let (number, result) = within(proposal).await.unwrap();
-        result.unwrap();
-        acknowledged.push(number);
+        match within(proposal).await.unwrap() {
+            (number, Ok(_)) => acknowledged.push(number),
+            // Over an election: it may be there or not.
+            (_, Err(ProposeError::NoQuorum(_) | ProposeError::Unknown)) => {}
+            (_, Err(error)) => panic!("{error}"),
+        }
     }
+    assert!(!acknowledged.is_empty());
     drop(group);
     for id in 1..=3 {
         cluster.kill(id);
@@ -345,7 +360,9 @@ async fn who_is_too_far_behind_gets_a_snapshot() {
         }
     })
     .await;
-    assert!(*cluster.sinks[&NodeId(leader)].flushed.lock() >= purged(&cluster), "the log was purged before history was safe");
+    // Read first: both go on.
+    let gone = purged(&cluster);
+    assert!(*cluster.sinks[&NodeId(leader)].flushed.lock() >= gone, "the log was purged before history was safe");
 
     cluster.run(late).await;
     let receipt = cluster.propose(late, command(301)).await;

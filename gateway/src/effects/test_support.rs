@@ -15,9 +15,12 @@ use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub const NODE: NodeId = NodeId(1);
+/// No step takes this long unless it hangs.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// One voter, no disk; commands go through the engine.
 pub struct LocalGroup {
@@ -42,18 +45,7 @@ impl LocalGroup {
         state.nodes.insert(NODE, up);
         state.profiles.insert("test".into(), Arc::new(profile()));
         for id in devices {
-            let device = Device {
-                id: DeviceId::new(id),
-                profile: "test".into(),
-                title: "".into(),
-                zone: None,
-                groups: Vec::new(),
-                opens: None,
-                password_hash: None,
-                parameters: BTreeMap::new(),
-                bridge: None,
-                admits: Vec::new(),
-            };
+            let device = Device { profile: "test".into(), ..Device::new(DeviceId::new(id)) };
             let attached = Some(Attachment { node: NODE, session: 1, since: Timestamp(0) });
             state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });
         }
@@ -83,7 +75,7 @@ impl LocalGroup {
     /// An open effect.
     pub fn open(&self, class: EffectClass, deadline_ms: u64, request: Request) -> EffectId {
         self.change(|state| {
-            let (index, now) = (state.applied, wall_now());
+            let (index, now) = (state.applied, wall_now().max(state.clock));
             Context::new(state, index, now).open_effect(Owner::Nobody, class, now.plus(deadline_ms), request)
         })
     }
@@ -95,13 +87,17 @@ impl LocalGroup {
     /// Waits until a logged command satisfies `wanted`.
     pub async fn logged<T>(&self, wanted: impl Fn(&Command) -> Option<T>) -> T {
         let mut applied = self.applied.subscribe();
-        loop {
-            applied.borrow_and_update();
-            if let Some(found) = self.log.lock().iter().find_map(&wanted) {
-                return found;
+        let found = || self.log.lock().iter().find_map(&wanted);
+        let looking = async {
+            loop {
+                applied.borrow_and_update();
+                if let Some(found) = found() {
+                    return found;
+                }
+                applied.changed().await.expect("the group lives");
             }
-            applied.changed().await.expect("the group lives");
-        }
+        };
+        tokio::time::timeout(LONG, looking).await.expect("the command in time")
     }
 
     pub fn count(&self, wanted: impl Fn(&Command) -> bool) -> usize {

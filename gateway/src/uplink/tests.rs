@@ -283,18 +283,7 @@ fn a_site_counts_its_own_devices_and_only_live_readings() {
     let log = Log::new();
     for (name, attached) in [("hq/door-1", true), ("hq/door-2", true), ("hq/gone", false), ("plant/door-1", true)] {
         let id = DeviceId::new(name);
-        let device = Device {
-            id: id.clone(),
-            profile: "door".into(),
-            title: "".into(),
-            zone: None,
-            groups: Vec::new(),
-            opens: None,
-            password_hash: None,
-            parameters: Default::default(),
-            bridge: None,
-            admits: Vec::new(),
-        };
+        let device = Device { profile: "door".into(), ..Device::new(id.clone()) };
         let attachment = Attachment { node: NodeId(1), session: 1, since: Timestamp(0) };
         let state = DeviceState { device, attached: attached.then_some(attachment), changed_at: Timestamp(0) };
         log.state.write().devices.insert(id, state);

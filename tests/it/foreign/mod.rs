@@ -46,7 +46,7 @@ async fn mesh_with(sites: &[&str], profiles: &[&str]) -> Mesh {
 
 /// Declares a device and gives back its login, which is of no use for one behind a bridge.
 async fn add(node: &Node, body: Value) -> Login {
-    let answer = node.api.post("/devices", &body).await;
+    let answer = node.api.post_surely("/devices", &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let text = |key: &str| answer.data()[key].as_str().unwrap_or_default().to_owned();
     Login { id: text("id"), password: text("password"), port: node.devices_port }
@@ -76,10 +76,7 @@ async fn tell(node: &Node, device: &str, command: &str, args: Value) -> String {
 
 /// The same, wherever the device is.
 async fn ask(node: &Node, device: &str, command: &str, args: Value) -> String {
-    let body = json!({ "flow": "it/tell", "input": { "device": device, "command": command, "args": args } });
-    let answer = node.api.post("/instances", &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.data()["instance"].as_str().expect("an id").to_owned()
+    node.api.start("it/tell", &json!({ "device": device, "command": command, "args": args })).await
 }
 
 /// What the command gave in the end: its output, or the problem.

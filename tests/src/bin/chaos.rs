@@ -22,9 +22,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // The gateways of the mesh are this program as well: one build, one file.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return spalla::cli::main();
+    if let Some(ended) = spalla_tests::node::as_gateway() {
+        return ended;
     }
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));

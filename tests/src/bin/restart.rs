@@ -31,9 +31,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // The gateway is this program as well: one build, one file.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return spalla::cli::main();
+    if let Some(ended) = spalla_tests::node::as_gateway() {
+        return ended;
     }
     let args = Args::parse();
     let program = std::env::current_exe().expect("this program has a path").display().to_string();

@@ -1,6 +1,7 @@
 //! The dispatcher with its executors against a group in memory and a link that remembers.
 
-use super::test_support::{FakeLink, LocalGroup, NODE, command_id, no_args};
+use super::clock::wall_now;
+use super::test_support::{FakeLink, LONG, LocalGroup, NODE, command_id, no_args};
 use super::*;
 use crate::consensus::{Group, ProposeError};
 use crate::telemetry::Telemetry;
@@ -54,7 +55,7 @@ impl Gateway {
     }
 
     async fn next_delivery(&mut self) -> Message {
-        self.delivered.recv().await.expect("the link lives").1
+        tokio::time::timeout(LONG, self.delivered.recv()).await.expect("a delivery in time").expect("the link lives").1
     }
 
     fn answer(&self, id: &str, status: AckStatus) -> bool {
@@ -121,6 +122,19 @@ async fn an_opening_is_recorded_then_sent_once_and_done_when_the_device_says_so(
     assert_eq!(group.count(|command| matches!(command, Command::EffectDone { .. })), 1);
 }
 
+/// The log's time was an hour ahead, and so was what the device read: one that was off its network for half a minute took what came
+/// late for fresh.
+#[tokio::test]
+async fn a_device_is_told_by_the_clocks_until_when_an_opening_is_good() {
+    let group = LocalGroup::new(1, &[DOOR]);
+    group.change(|state| state.clock = wall_now().plus(3_600_000));
+    let mut gateway = Gateway::start(&group, 1);
+    group.open(EffectClass::Opening, 5_000, unlock());
+    let message = gateway.next_delivery().await;
+    let (_, told) = Format::read::<spalla_shared::device::Command>(&message.payload).expect("a command");
+    assert!(told.expires_at <= wall_now().plus(5_000), "{told:?}");
+}
+
 #[tokio::test]
 async fn an_opening_attempted_before_a_restart_is_unknown_and_never_sent_again() {
     let group = LocalGroup::new(1, &[DOOR]);
@@ -144,7 +158,7 @@ async fn an_opening_of_a_device_that_moved_here_is_not_sent_again_and_its_answer
     group.propose(up).await.unwrap();
     attach(&group, NodeId(2), 1).await;
     let answered = group.open(EffectClass::Opening, 5_000, unlock());
-    let silent = group.open(EffectClass::Opening, 700, unlock());
+    let silent = group.open(EffectClass::Opening, 3_000, unlock());
     for effect in [answered, silent] {
         let receipt = group.propose(Command::EffectAttempt { effect, node: NodeId(2) }).await.unwrap();
         assert_eq!(receipt.reply, Ok(spalla_shared::engine::Accepted::AttemptGranted));
@@ -240,7 +254,7 @@ async fn a_storm_of_restarts_never_sends_an_opening_twice() {
 async fn a_device_that_does_not_answer_an_opening_leaves_it_unknown() {
     let group = LocalGroup::new(1, &[DOOR]);
     let mut gateway = Gateway::start(&group, 1);
-    let id = group.open(EffectClass::Opening, 400, unlock());
+    let id = group.open(EffectClass::Opening, 3_000, unlock());
     gateway.next_delivery().await;
     assert_eq!(status(&outcome_of(&group, id).await), "unknown");
     assert!(gateway.delivered.try_recv().is_err());
@@ -250,7 +264,7 @@ async fn a_device_that_does_not_answer_an_opening_leaves_it_unknown() {
     *gateway.link.failing.lock() = Some(DeliverFailure::NotConnected);
     assert_eq!(status(&outcome_of(&group, offline).await), "device-offline", "it certainly did not leave");
     *gateway.link.failing.lock() = Some(DeliverFailure::Uncertain);
-    let cut = group.open(EffectClass::Opening, 400, unlock());
+    let cut = group.open(EffectClass::Opening, 3_000, unlock());
     assert_eq!(status(&outcome_of(&group, cut).await), "unknown", "it may have left");
 }
 
