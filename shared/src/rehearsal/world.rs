@@ -5,7 +5,7 @@ use crate::engine::instance::Instance;
 use crate::engine::lifecycle;
 use crate::engine::outbox::OutboxClass;
 use crate::engine::record::{InstanceStatus, Record, RecordBody};
-use crate::engine::state::Flow;
+use crate::engine::state::{Flow, SEMANTICS_VERSION};
 use crate::engine::{Applied, State, apply};
 use crate::event::Event;
 use crate::flow::Checked;
@@ -44,7 +44,10 @@ pub struct Ended {
 
 impl World {
     pub fn new(at: Timestamp) -> Self {
-        Self { state: State::new(GroupId::mesh()), at, log: Vec::new(), records: Vec::new(), emitted: Vec::new(), outbox_seen: 0 }
+        // As a mesh whose gateways all have this build.
+        let mut state = State::new(GroupId::mesh());
+        state.semantics = SEMANTICS_VERSION;
+        Self { state, at, log: Vec::new(), records: Vec::new(), emitted: Vec::new(), outbox_seen: 0 }
     }
 
     /// Flows that run only when they are started, and whose catalog functions the outside answers. The error names a flow that stands twice.

@@ -22,6 +22,7 @@ use super::instance::{Frame, Instance, List, Next, TaskFrame, Token, Wait};
 use super::lifecycle;
 use super::problem::Problem;
 use super::record::{InstanceStatus, RecordBody, TaskRecord};
+use super::semantics::PACED;
 use crate::flow::plan::{Plan, Task, TaskId};
 use crate::id::InstanceId;
 use crate::value::Value;
@@ -169,7 +170,7 @@ impl<'a, 's> Interpreter<'a, 's> {
             let waits = self.instance(id).map_or(0, |instance| instance.waits);
             let next = match next {
                 // At a task: that is where an operator finds it, and tries again.
-                Next::Run if !cursor.token.pace.step(waits, TASKS_WITHOUT_WAIT_MAX) => round_and_round(),
+                Next::Run if self.is_paced() && !cursor.token.pace.step(waits, TASKS_WITHOUT_WAIT_MAX) => round_and_round(),
                 next => next,
             };
             match self.step(cursor, next) {
@@ -187,6 +188,11 @@ impl<'a, 's> Interpreter<'a, 's> {
                 Step::Parked => return,
             }
         }
+    }
+
+    /// Whether tasks without a wait are counted: replicas count from the same entry on.
+    fn is_paced(&self) -> bool {
+        self.context.state.semantics >= PACED
     }
 
     fn may_step(&mut self, id: &InstanceId) -> bool {
@@ -228,6 +234,7 @@ impl<'a, 's> Interpreter<'a, 's> {
 
     pub fn put(&mut self, cursor: Cursor) {
         let waits = matches!(cursor.token.wait, Wait::External(_) | Wait::Timer { .. } | Wait::Events | Wait::Incident { .. });
+        let waits = waits && self.is_paced();
         if let Some(instance) = self.instance_mut(&cursor.id) {
             if waits {
                 instance.waits = instance.waits.wrapping_add(1);

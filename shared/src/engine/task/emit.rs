@@ -6,6 +6,7 @@ use crate::engine::instance::{Next, Wait};
 use crate::engine::interpreter::{Cursor, Interpreter, PAYLOAD_SIZE_MAX, Step, limit, text_of};
 use crate::engine::lifecycle;
 use crate::engine::problem::Problem;
+use crate::engine::semantics::EMIT_GIVES_EVENT;
 use crate::event::Event;
 use crate::flow::plan::Template;
 use crate::time::Timestamp;
@@ -27,7 +28,7 @@ impl Interpreter<'_, '_> {
         let life_safety = cursor.plan.life_safety;
         lifecycle::publish(self.context, life_safety, event.clone());
         crossing::emitted(self.context, &event, None);
-        let value = event.to_value();
+        let value = if self.context.state.semantics >= EMIT_GIVES_EVENT { event.to_value() } else { event.data.clone() };
         self.context.events.push_back(event);
         Step::Go(cursor, Next::Done { value })
     }

@@ -4,7 +4,7 @@ use crate::engine::effect::Outcome;
 use crate::engine::index::Index;
 use crate::engine::instance::Instance;
 use crate::engine::record::{InstanceStatus, RecordBody};
-use crate::engine::state::Flow;
+use crate::engine::state::{Flow, SEMANTICS_VERSION};
 use crate::engine::{Applied, Problem, State, apply};
 use crate::event::Event;
 use crate::id::{Actor, EffectId, GroupId, InstanceId, NodeId};
@@ -43,6 +43,7 @@ impl Bench {
             state.flows.insert(plan.key.clone(), flow);
         }
         state.rebuild_plans().unwrap();
+        state.semantics = SEMANTICS_VERSION;
         let mut bench = Self { state, at: Timestamp(START), records: Vec::new(), log: Vec::new(), mirrored: true };
         bench.apply(Command::Deploy { resources: Vec::new(), by: Actor::system() });
         bench
