@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::consensus::RecordSink;
 use crate::consensus::recovery::{self, BegunAgain, Survivor};
 use crate::effects::clock::wall_now;
-use crate::history::{FILE_NAME, History, Verification, verify_audit};
+use crate::history::{FILE_NAME, History, Verification, mark, set_aside, verify_audit};
 use crate::storage::{SnapshotFolder, SnapshotImage};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
@@ -49,12 +49,15 @@ pub async fn restore(config: &Config, backup: &BackupFile, wish: Wish) -> Result
     check_audit(backup, &group)?;
     std::fs::create_dir_all(&config.data).map_err(|error| BackupError::File { path: config.data.clone(), error })?;
     fill(config, backup, &group)?;
-    begin_again(config, wish).await
+    begin_again(config, wish, true).await
 }
 
 /// History and the group's snapshot, as they lay in the folder of the gateway that gave the backup.
 fn fill(config: &Config, backup: &BackupFile, group: &GroupId) -> Result<(), BackupError> {
-    backup.extract(FILE_NAME, &config.data.join(FILE_NAME))?;
+    let history = config.data.join(FILE_NAME);
+    backup.extract(FILE_NAME, &history)?;
+    // The buildings' groups begin anew, with entry 1.
+    set_aside(&history, group, &mark(backup.head.epoch + 1))?;
     let part = config.data.join("restored.part");
     backup.extract(group.as_str(), &part)?;
     let fail = |error| BackupError::File { path: part.clone(), error };
@@ -90,7 +93,7 @@ pub async fn look(config: &Config) -> Result<BegunAgain, BackupError> {
 /// Goes on from the data folder of `config` alone; all other gateways are removed.
 pub async fn recover(config: &Config, wish: Wish) -> Result<Begun, BackupError> {
     exists(&config.data)?;
-    begin_again(config, wish).await
+    begin_again(config, wish, false).await
 }
 
 fn exists(data: &Path) -> Result<(), BackupError> {
@@ -100,7 +103,7 @@ fn exists(data: &Path) -> Result<(), BackupError> {
     Err(BackupError::Refused(format!("{} is no data folder of a gateway", data.display())))
 }
 
-async fn begin_again(config: &Config, wish: Wish) -> Result<Begun, BackupError> {
+async fn begin_again(config: &Config, wish: Wish, buildings_anew: bool) -> Result<Begun, BackupError> {
     let survivor = survivor(config)?;
     let history = open_history(config)?;
     let sink: Arc<dyn RecordSink> = Arc::new(history.clone());
@@ -110,6 +113,7 @@ async fn begin_again(config: &Config, wish: Wish) -> Result<Begun, BackupError> 
         address: survivor.address.into(),
         reason: wish.reason.into(),
         by: wish.by,
+        buildings_anew,
     });
     let group = GroupId::mesh();
     let at = recovery::begin_again(&survivor, &group, command, wall_now(), sink).await?;

@@ -39,6 +39,10 @@ pub struct BegunAgain {
     pub clock: Timestamp,
 }
 
+/// Entries between a log's end and its new life. Ids of instances, credentials and commands are made of the index: one that was given
+/// behind a backup must not be given again, or a device takes a new command for one that it has done.
+const NEW_LIFE_APART: u64 = 1 << 32;
+
 /// What the folder holds of `group`; changes nothing but the count of starts. History hears nothing: what is not confirmed may
 /// yet be taken back.
 pub async fn look(survivor: &Survivor<'_>, group: &GroupId) -> Result<BegunAgain, StartError> {
@@ -65,9 +69,10 @@ pub async fn begin_again(
     let members = BTreeMap::from([(survivor.node.0, BasicNode::new(survivor.address))]);
     let membership = Membership::new(vec![BTreeSet::from([survivor.node.0])], members).map_err(|error| fail(error.to_string()))?;
     let command = EntryPayload::Normal(Proposal { at, command: super::types::Body(codec::encode(&command).into()) });
+    let first = index + NEW_LIFE_APART;
     let entry = |payload, index| RaftEntry { log_id: LogId::new_term_index(term, index), payload };
-    let last = LogId::new_term_index(term, index + 2);
-    opened.replay(vec![entry(command, index + 1), entry(EntryPayload::Membership(membership), index + 2)]).await?;
+    let last = LogId::new_term_index(term, first + 1);
+    opened.replay(vec![entry(command, first), entry(EntryPayload::Membership(membership), first + 1)]).await?;
     let (_, after) = opened.view.copy();
     if after.roster.epoch <= before.roster.epoch {
         return Err(fail("the engine refused to begin again".into()));
@@ -78,7 +83,7 @@ pub async fn begin_again(
     opened.store.save_vote(&RaftVote::new(term, survivor.node.0)).await.map_err(|error| fail(error.to_string()))?;
     opened.store.purge(last).await.map_err(|error| fail(error.to_string()))?;
     opened.log.close();
-    Ok(BegunAgain { index: index + 2, term, clock: at })
+    Ok(BegunAgain { index: first + 1, term, clock: at })
 }
 
 /// Takes no records.

@@ -6,6 +6,7 @@
 //! ```
 //! Nothing here is ever changed by a reader. A disk that cannot be written stops the gateway; no record is dropped.
 
+mod aside;
 mod backfill;
 mod cut;
 mod gap;
@@ -15,6 +16,7 @@ mod schema;
 mod verify;
 mod writer;
 
+pub use aside::{mark, set_aside};
 pub use cut::Cut;
 pub use gap::Gap;
 pub use reader::Reader;

@@ -8,6 +8,7 @@
 
 use super::command::{Accepted, Rejection, Reply};
 use super::context::Context;
+use super::crossing;
 use super::{attachment, outbox};
 use crate::id::{Actor, NodeId, SiteId};
 use crate::time::Timestamp;
@@ -108,6 +109,9 @@ pub enum MemberCommand {
         address: Arc<str>,
         reason: Arc<str>,
         by: Actor,
+        /// The buildings' groups begin anew as well: what they owed, and were owed, is of no use to them.
+        #[serde(default)]
+        buildings_anew: bool,
     },
 }
 
@@ -137,9 +141,11 @@ pub(super) fn act(context: &mut Context, command: &MemberCommand) -> Reply {
         }
         MemberCommand::Join { token, site, address } => join(context, token, site, address),
         MemberCommand::Remove { node, by } => remove(context, *node, by),
-        MemberCommand::Recover { node, site, address, reason, by } => {
+        MemberCommand::Recover { node, site, address, reason, by, buildings_anew } => {
             let member = Member { site: site.clone(), address: address.clone(), duty: Duty::Auto, joined_at: context.now };
-            recover(context, *node, member, reason, by)
+            let reply = recover(context, *node, member, reason, by)?;
+            crossing::begin_again(context.state, *buildings_anew);
+            Ok(reply)
         }
     }
 }
