@@ -58,8 +58,18 @@ impl Core {
     }
 
     /// On the leader: a quorum answered it within the time in which no other can have been elected.
-    pub fn has_quorum(&self) -> bool {
+    fn has_quorum(&self) -> bool {
         self.with_metrics(|metrics| self.quorum_age(metrics).is_some_and(|age| age < self.tuning.election_min))
+    }
+
+    /// The first entry of a term is its leader's own, so everything committed before it is applied too, and the log's time is known.
+    pub fn is_caught_up(metrics: &RaftMetrics<Types>) -> bool {
+        metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term)
+    }
+
+    /// A leader that may stamp.
+    pub fn may_stamp(&self) -> bool {
+        self.has_quorum() && self.with_metrics(Self::is_caught_up)
     }
 
     /// How long ago a quorum answered this leader; zero where it is a quorum by itself.

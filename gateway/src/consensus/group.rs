@@ -166,6 +166,13 @@ impl Group for RaftGroup {
         }
     }
 
+    fn is_changing(&self) -> bool {
+        self.core.with_metrics(|metrics| {
+            let joint = metrics.membership_config.membership().get_joint_config().len() > 1;
+            joint || metrics.membership_config.log_id().as_ref() > metrics.last_applied.as_ref()
+        })
+    }
+
     fn members(&self) -> Vec<Member> {
         self.core.with_metrics(|metrics| {
             let membership = metrics.membership_config.membership();

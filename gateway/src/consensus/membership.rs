@@ -4,7 +4,6 @@
 use super::Gateway;
 use super::group::RaftGroup;
 use super::mesh::Mesh;
-
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{BasicNode, ChangeMembers, ServerState};
 use spalla_broker::rpc::TlsError;

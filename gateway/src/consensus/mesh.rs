@@ -15,6 +15,8 @@ use super::wire::{self, Digest, To};
 use super::{Failure, GroupRef, Leadership, RecordSink, propose, watchman};
 use crate::storage::{Log, LogError, Meta, MetaError, SnapshotError, SnapshotFolder};
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
@@ -30,8 +32,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 const WORKERS: usize = 2;
-/// For the others to say whether they know this node, at its first start.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// For the others to say whether they know this node, at its first start. Spent only where one of them is not there: who is slow to
+/// answer may be the only one that knows.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// For tasks of the mesh to end when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -251,7 +254,8 @@ async fn refuse_wiped(config: &MeshConfig, log: &Log, links: &Links) -> Result<(
             let body = wire::encode(&To { group: plan.id.clone(), node: peer, body: () });
             Some(async move { (peer, links.heed(link.calls.call(wire::BOOT, body, ASK_TIMEOUT).await)) })
         });
-    for (peer, answer) in futures::future::join_all(asked).await {
+    let mut answers: FuturesUnordered<_> = asked.collect();
+    while let Some((peer, answer)) = answers.next().await {
         let boot: u64 = answer.and_then(|bytes| wire::decode(&bytes)).unwrap_or(0);
         if boot > 0 {
             return Err(StartError::Wiped { node: config.node, peer, boot });
@@ -276,8 +280,11 @@ async fn begin(
     let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
     let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
     // Before a word of theirs can be heard: who was removed, and who is where now.
-    let roster = view.state.read().roster.clone();
-    registry.links.learn(&roster, &BTreeSet::new())?;
+    // Buildings' groups have no roster: theirs would make the removed welcome again.
+    if plan.id == GroupId::mesh() {
+        let roster = view.state.read().roster.clone();
+        registry.links.learn(&roster, &BTreeSet::new())?;
+    }
     let network = Network { node: config.node, group: plan.id.clone(), links: registry.links.clone() };
     let raft = Raft::new(config.node.0, settings, network, store, machine).await.map_err(|error| fail(error.to_string()))?;
 

@@ -33,7 +33,7 @@ pub use images::GroupImage;
 pub use links::Gateway;
 pub use membership::MemberError;
 pub use mesh::{Mesh, MeshConfig, StartError};
-pub use plan::GroupPlan;
+pub use plan::{GroupPlan, VOTERS_MAX};
 pub use tuning::Tuning;
 pub use wire::Digest;
 
@@ -70,6 +70,10 @@ pub trait Group: Send + Sync + 'static {
     fn freshness(&self) -> Freshness;
     /// What the group's members are and how they do, for `mesh status`.
     fn members(&self) -> Vec<Member>;
+    /// Whether a change of voters is under way: until it is done, the old ones and the new ones have to agree.
+    fn is_changing(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -5,7 +5,7 @@ use spalla_shared::id::{GroupId, NodeId, SiteId, derived_u64};
 use std::collections::BTreeSet;
 
 /// An odd number of sites can lose just under half of them; more than five only make each commit slower.
-const VOTERS_MAX: usize = 5;
+pub const VOTERS_MAX: usize = 5;
 /// Gateways of other buildings that hold a copy of a building's group: it outlives a fire, and the loss of one copy.
 const COPIES_ELSEWHERE: usize = 2;
 

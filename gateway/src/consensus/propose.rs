@@ -82,7 +82,7 @@ async fn carry(core: &Core, mut batch: Vec<Waiting>) {
         }
         let commands: Vec<Body> = batch.iter().map(|waiting| waiting.command.clone()).collect();
         let results = match core.route() {
-            Route::Here if core.has_quorum() => commit(core, commands, deadline).await,
+            Route::Here if core.may_stamp() => commit(core, commands, deadline).await,
             Route::Here => commands.iter().map(|_| Proposed::NotLeader).collect(),
             Route::To(leader) => forward(core, leader, commands, deadline).await,
             Route::Nowhere => commands.iter().map(|_| Proposed::NotLeader).collect(),
@@ -111,7 +111,7 @@ pub async fn commit(core: &Core, commands: Vec<Body>, deadline: Instant) -> Vec<
     let count = commands.len();
     let all = |result: fn(&Core) -> Proposed| (0..count).map(|_| result(core)).collect();
     // A leader that was cut off must not fill its log with what nobody will confirm.
-    while !core.has_quorum() {
+    while !core.may_stamp() {
         if core.route() != Route::Here {
             return all(|_| Proposed::NotLeader);
         }

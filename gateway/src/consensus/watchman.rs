@@ -60,10 +60,8 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
 
 fn leadership(core: &Core, metrics: &RaftMetrics<super::types::Types>) -> Leadership {
     let term = metrics.current_term;
-    // The first entry of a term is its leader's own, so everything committed before it is applied too.
-    let caught_up = metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == term);
     let quorum = core.quorum_age(metrics).is_some_and(|age| age < core.tuning.election_min);
-    let is_self = metrics.state == ServerState::Leader && caught_up && quorum;
+    let is_self = metrics.state == ServerState::Leader && Core::is_caught_up(metrics) && quorum;
     Leadership { leader: metrics.current_leader.map(NodeId), is_self, term }
 }
 

@@ -59,6 +59,8 @@ pub struct GroupLook {
     pub term: u64,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
+    /// A change of voters is under way: until it is done, the old ones and the new ones have to agree.
+    pub changing: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -122,7 +124,8 @@ impl Members {
             let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().into_iter().partition(|member| member.voter);
             let nodes = |members: Vec<Member>| members.into_iter().map(|member| member.node).collect();
             let (voters, learners) = (nodes(voters), nodes(learners));
-            GroupLook { group: group.id().clone(), leader: leadership.leader, term: leadership.term, voters, learners }
+            let changing = group.is_changing();
+            GroupLook { group: group.id().clone(), leader: leadership.leader, term: leadership.term, voters, learners, changing }
         };
         groups.iter().map(look).collect()
     }

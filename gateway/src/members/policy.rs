@@ -1,12 +1,10 @@
 //! Who votes. One gateway of each site, for up to five sites, unless the operator said otherwise; a gateway becomes a voter when
 //! it is level, and one that is there keeps its vote. Decides only.
 
+use crate::consensus::VOTERS_MAX;
 use spalla_shared::engine::roster::{Duty, Roster};
 use spalla_shared::id::{NodeId, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An odd number of sites can lose just under half of them; more than five only make each commit slower.
-pub const VOTERS_MAX: usize = 5;
 
 /// Who votes once all are level.
 pub fn wanted(roster: &Roster, now: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {

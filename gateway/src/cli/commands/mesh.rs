@@ -124,10 +124,11 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode> {
     for group in data["groups"].as_array().into_iter().flatten() {
         let leader = if group["leader"].is_null() { "nobody".into() } else { format!("gateway {}", group["leader"]) };
         outln!(
-            "group {}: {leader} leads (term {}); voters {}, learners {}",
+            "group {}: {leader} leads (term {}); voters {}{}, learners {}",
             cell(&group["group"]),
             group["term"],
             list(&group["voters"]),
+            if group["changing"] == true { " (changing)" } else { "" },
             list(&group["learners"])
         );
     }
@@ -205,6 +206,7 @@ pub async fn join(connection: &Connection, args: JoinArgs, json: bool) -> Result
     }
     outln!("{}: gateway {}, devices on port {}, API {}", report.site, report.node, report.devices_port, report.api_url);
     outln!("  spalla run --config {}", report.config.display());
+    eprintln!("note: the group of building {} does not take it in yet; gateway/docs/sites.md says what that means", report.site);
     outln!("Copy {} to the gateway's machine; the others expect it at {}.", options.folder.display(), report.mesh_address);
     Ok(ExitCode::SUCCESS)
 }
