@@ -62,7 +62,8 @@ impl Ingress {
                     Err(error) if !matches!(error, ProposeError::TooLarge { .. }) => {
                         tracing::debug!(%device, kind = %event.kind, %error, "the building's group takes it in the mesh's place");
                         count(&self.counters.events_alone);
-                        let known = (*event.kind == *door::PRESENTED).then(|| Box::new(site::known(&mesh.state().read(), &event)));
+                        let asks = matches!(&*event.kind, door::PRESENTED | door::PASSED);
+                        let known = asks.then(|| Box::new(site::known(&mesh.state().read(), &event)));
                         let command = Command::Site(SiteCommand::Alone { event: at(own), historical, known });
                         let told = self.commit(own, command).await;
                         // Its own flows have it with that.

@@ -13,8 +13,10 @@ use std::sync::Arc;
 /// Someone holds a credential to a reader.
 pub const PRESENTED: &str = "presented";
 /// Older than this at reception, an event is history: recorded, but it opens nothing. So is one from as far ahead: then either clock is
-/// wrong, and where it is ours, it may be as old as ours is behind. Not an alarm: to hear of a fire twice is better than not at all.
+/// wrong, and where it is ours, it may be as old as ours is behind.
 pub const HISTORICAL_AFTER_MS: u64 = 10_000;
+/// The same of an alarm, and only to the past: to hear of a fire twice, or late, is better than not at all.
+pub const ALARM_HISTORICAL_AFTER_MS: u64 = 5 * 60 * 1000;
 
 /// Where and when a payload came in.
 pub struct Origin<'a> {
@@ -47,8 +49,6 @@ pub fn from_device(origin: &Origin, name: &str, incoming: Said, alarm: bool) -> 
     let said_at = incoming.time.unwrap_or(origin.now);
     // A clock that runs ahead must not make an event look fresh later.
     let time = said_at.min(origin.now);
-    let ahead = if alarm { 0 } else { said_at.since(origin.now) };
-    let apart = origin.now.since(said_at).max(ahead);
     let event = Event {
         id: incoming.id.unwrap_or_else(|| origin.id()),
         source: source(origin.device),
@@ -58,20 +58,26 @@ pub fn from_device(origin: &Origin, name: &str, incoming: Said, alarm: bool) -> 
         data: incoming.data,
         extensions: BTreeMap::new(),
     };
-    Admitted { event, historical: incoming.historical || apart > HISTORICAL_AFTER_MS, dated: incoming.time.is_some() }
+    let old = if alarm { origin.now.since(said_at) > ALARM_HISTORICAL_AFTER_MS } else { is_apart(said_at, origin.now) };
+    Admitted { event, historical: incoming.historical || old, dated: incoming.time.is_some() }
 }
 
-pub fn from_reading(origin: &Origin, property: &str, value: Value, observed_at: Timestamp) -> Admitted {
+fn is_apart(said_at: Timestamp, now: Timestamp) -> bool {
+    now.since(said_at).max(said_at.since(now)) > HISTORICAL_AFTER_MS
+}
+
+/// `said_at`: where the device says when it was.
+pub fn from_reading(origin: &Origin, property: &str, value: Value, said_at: Option<Timestamp>) -> Admitted {
     let event = Event {
         id: origin.id(),
         source: source(origin.device),
         kind: format!("spalla.telemetry.{property}").into(),
         subject: Some(origin.device.as_str().into()),
-        time: observed_at,
+        time: said_at.unwrap_or(origin.now).min(origin.now),
         data: Value::object([("device", Value::from(origin.device.as_str())), ("property", Value::from(property)), ("value", value)]),
         extensions: BTreeMap::new(),
     };
-    Admitted { event, historical: origin.now.since(observed_at) > HISTORICAL_AFTER_MS, dated: observed_at != origin.now }
+    Admitted { event, historical: said_at.is_some_and(|said_at| is_apart(said_at, origin.now)), dated: said_at.is_some() }
 }
 
 /// Replaces `token` in the data by what it proves: `verified`, `credentialId` when the signature is good, `reason` when it is

@@ -239,7 +239,7 @@ impl Ingress {
         count(&self.counters.readings);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let origin = event::Origin { device, session: self.presence.session(device), received, payload: &message.payload, now };
-        let mut admitted = event::from_reading(&origin, property, value, observed_at);
+        let mut admitted = event::from_reading(&origin, property, value, time);
         // The last word of a device that was away says how things are, not that something happens: no flow starts late by it.
         admitted.historical |= message.retain && now.since(observed_at) > 0;
         self.admit(device, admitted, message.qos).await

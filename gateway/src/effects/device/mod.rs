@@ -8,6 +8,7 @@ mod outcome;
 mod wire;
 
 use super::acks::Waiter;
+use super::clock::wall_now;
 use super::executors::{Executors, failed};
 use super::link::DeliverFailure;
 use crate::consensus::ProposeError;
@@ -44,6 +45,8 @@ pub(super) struct Order<'a> {
     until: Instant,
     /// When nothing is sent any more: an opening may be answered longer than it may be sent.
     expires_at: Timestamp,
+    /// The same for the device, which asks its own clock: where the log's time is ahead of the clocks, so is `expires_at`.
+    told_until: Timestamp,
     send_until: Instant,
     wire: Wire,
 }
@@ -63,10 +66,12 @@ impl<'a> Order<'a> {
             let expiry_ms = with_spec(executors, device, command, |spec| spec.expiry_ms()).unwrap_or(OPENING_EXPIRY_MAX_MS);
             expires_at = expires_at.min(effect.issued_at.plus(expiry_ms.min(OPENING_EXPIRY_MAX_MS)));
         }
-        let left = Duration::from_millis(expires_at.since(executors.group.now()));
+        let left = expires_at.since(executors.group.now());
+        let told_until = expires_at.min(wall_now().plus(left));
+        let left = Duration::from_millis(left);
         // Before an attempt is recorded: what cannot be written is known not to have left.
-        let wire = Wire::of(executors, effect, device, command, args, expires_at)?;
-        Ok(Self { effect, device, command, args, stage, until, expires_at, send_until: until.min(Instant::now() + left), wire })
+        let wire = Wire::of(executors, effect, device, command, args, told_until)?;
+        Ok(Self { effect, device, command, args, stage, until, expires_at, told_until, send_until: until.min(Instant::now() + left), wire })
     }
 }
 

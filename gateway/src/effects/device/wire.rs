@@ -79,7 +79,7 @@ fn native(executors: &Executors, order: &Order, message: Message) -> Message {
         name: order.command.to_owned(),
         args: order.args.clone(),
         issued_at: order.effect.issued_at,
-        expires_at: order.expires_at,
+        expires_at: order.told_until,
     };
     let format = executors.telemetry.format(order.device).unwrap_or(Format::Json);
     let content_type = match format {
