@@ -86,6 +86,38 @@ pub struct Area {
     pub name: Arc<str>,
     /// Door or barrier devices (what is opened, not the reader).
     pub doors: Vec<DeviceId>,
+    /// Whether somebody who is inside may come in again; absent: nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anti_passback: Option<AntiPassback>,
+}
+
+/// What is done about somebody who comes in and is inside already. Leaving is never denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AntiPassback {
+    pub rule: PassbackRule,
+    /// While a building with doors of the area is out of reach, and until all that happened there is known.
+    #[serde(default)]
+    pub when_split: WhenSplit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PassbackRule {
+    /// Not let in.
+    Hard,
+    /// Let in, and the audit trail says so.
+    Soft,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenSplit {
+    /// A hard rule lets nobody in.
+    #[default]
+    Deny,
+    /// Everybody is let in, and the audit trail says so.
+    Warn,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

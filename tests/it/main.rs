@@ -17,6 +17,7 @@ mod listeners;
 mod members;
 mod mesh;
 mod no_quorum;
+mod passback;
 mod rolling;
 mod safety;
 mod secrets;

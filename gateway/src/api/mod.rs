@@ -5,6 +5,7 @@
 //! request -> auth (bearer token) -> handler -> Group::propose | Group::state | history
 //! ```
 
+mod areas;
 mod audit;
 mod auth;
 mod backup;
@@ -122,6 +123,9 @@ pub fn router(app: App) -> Router {
         .route("/clients", get(clients::list).post(clients::add))
         .route("/clients/{name}", get(clients::show))
         .route("/clients/{name}/{action}", post(clients::operate))
+        .route("/areas", get(areas::list))
+        .route("/areas/{name}", get(areas::show))
+        .route("/areas/{name}/forgive", post(areas::forgive))
         .route("/listeners/reload", post(listeners::reload))
         .route("/audit", get(audit::tail))
         .route("/audit/verify", get(audit::verify))

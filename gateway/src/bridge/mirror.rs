@@ -3,6 +3,7 @@
 use spalla_shared::codec;
 use spalla_shared::engine::State;
 use spalla_shared::engine::command::SiteCommand;
+use spalla_shared::engine::semantics::ANTI_PASSBACK;
 use spalla_shared::flow::plan::{FlowKey, Scope};
 use spalla_shared::id::SiteId;
 use spalla_shared::resource::{Area, Device, FlowDocument, Resource};
@@ -59,7 +60,7 @@ fn lacking(mesh: &State, site: &State, id: &SiteId) -> Vec<Resource> {
     let new = devices.into_iter().filter(|device| site.devices.get(&device.id).is_none_or(|known| known.device != *device));
     let (with_others, plain): (Vec<Device>, Vec<Device>) = new.partition(|device| device.opens.is_some() || device.bridge.is_some());
     out.extend(plain.into_iter().chain(with_others).map(Resource::Device));
-    let areas = mesh.areas.values().map(|area| Area { name: area.name.clone(), doors: of_site(area, id) });
+    let areas = mesh.areas.values().map(|area| as_area_here(area, site, id));
     out.extend(areas.filter(|area| !area.doors.is_empty() && site.areas.get(&area.name) != Some(area)).map(Resource::Area));
     out.extend(mesh.people.values().filter(|person| site.people.get(&person.id) != Some(person)).cloned().map(Resource::Person));
     let documents = flows(mesh, id).into_iter().filter(|(key, _)| !site.flows.contains_key(key));
@@ -72,6 +73,12 @@ fn lacking(mesh: &State, site: &State, id: &SiteId) -> Vec<Resource> {
 fn as_here(device: &Device, id: &SiteId) -> Device {
     let here = |other: &spalla_shared::id::DeviceId| other.site() == *id;
     Device { password_hash: None, opens: device.opens.clone().filter(here), bridge: device.bridge.clone().filter(here), ..device.clone() }
+}
+
+/// With its own doors, and with the rule once the building's group knows it.
+fn as_area_here(area: &Area, site: &State, id: &SiteId) -> Area {
+    let rule = area.anti_passback.filter(|_| site.semantics >= ANTI_PASSBACK);
+    Area { name: area.name.clone(), doors: of_site(area, id), anti_passback: rule }
 }
 
 fn of_site(area: &Area, id: &SiteId) -> Vec<spalla_shared::id::DeviceId> {

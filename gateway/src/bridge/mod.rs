@@ -6,6 +6,7 @@
 //! mesh: crossings.owed[site] --------carry------> site: Deliver     then mesh: Taken
 //! site: crossings.owed[mesh] --------carry------> mesh: Deliver     then site: Taken
 //! mesh is in reach --------------------------->   site: Heard       (every few minutes: the offline lease counts from it)
+//! nothing is owed any more ------------------->   mesh: Level       (where the mesh had said that it cannot hear the building)
 //! ```
 //! It decides nothing: what crosses was decided in the group that it comes from.
 
@@ -14,7 +15,7 @@ mod mirror;
 
 use crate::consensus::{GroupRef, ProposeError};
 use spalla_shared::engine::command::SiteCommand;
-use spalla_shared::engine::{Command, site};
+use spalla_shared::engine::{Command, PassbackCommand, site};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,6 +33,14 @@ pub struct Bridge {
     pub site: GroupRef,
     /// How long doors are decided without the mesh.
     pub lease: Duration,
+}
+
+/// What the building was brought level with since this gateway leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Level {
+    declared_at: u64,
+    /// Of the building's group: what they do not know yet is left out.
+    semantics: u32,
 }
 
 impl Bridge {
@@ -72,24 +81,38 @@ impl Bridge {
         }
     }
 
-    async fn step(&self, level: &mut Option<u64>) -> Result<(), ProposeError> {
+    async fn step(&self, level: &mut Option<Level>) -> Result<(), ProposeError> {
         let in_reach = !self.mesh.freshness().stale;
         self.mirror(level).await?;
         if in_reach {
             self.heard().await?;
             carry::carry(&self.mesh, &self.site).await?;
             carry::carry(&self.site, &self.mesh).await?;
+            self.heard_out().await?;
         }
         Ok(())
     }
 
-    /// `level`: the declarations that the building was brought level with since this gateway leads.
-    async fn mirror(&self, level: &mut Option<u64>) -> Result<(), ProposeError> {
+    /// Once the mesh has all that was owed it: people who went in meanwhile are known to be inside.
+    async fn heard_out(&self) -> Result<(), ProposeError> {
+        let Some(site) = self.site.id().site() else { return Ok(()) };
+        if !self.mesh.state().read().passback.split.contains(&site) {
+            return Ok(());
+        }
+        let owes = self.site.state().read().crossings.owed.get(self.mesh.id()).is_some_and(|owed| owed.taken_seq < owed.newest_seq);
+        if !owes {
+            self.mesh.propose(Command::Passback(PassbackCommand::Level { site })).await?;
+        }
+        Ok(())
+    }
+
+    async fn mirror(&self, level: &mut Option<Level>) -> Result<(), ProposeError> {
         let (declared_at, applied) = {
             let state = self.mesh.state().read();
             (state.declared_at, state.applied)
         };
-        if *level == Some(declared_at) {
+        let wanted = Level { declared_at, semantics: self.site.state().read().semantics };
+        if *level == Some(wanted) {
             return Ok(());
         }
         let (parts, mirrored) = {
@@ -111,7 +134,7 @@ impl Bridge {
                 break;
             }
         }
-        *level = Some(declared_at);
+        *level = Some(wanted);
         tracing::debug!(group = %self.site.id(), declared_at, "has what the mesh declares for it");
         Ok(())
     }

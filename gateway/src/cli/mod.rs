@@ -58,6 +58,9 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Areas: sets of doors, and who is inside.
+    #[command(subcommand)]
+    Area(commands::AreaCommand),
     /// Service clients: programs that speak MQTT to the gateways beside devices, such as a dashboard.
     #[command(subcommand)]
     Client(ClientCommand),

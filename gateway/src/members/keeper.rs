@@ -1,14 +1,15 @@
 //! Brings about what the roster says, step by step: on every gateway the addresses and who is refused; on the leader who takes
 //! part in a group and who votes there. Each step is tried again until it is done, whoever leads then.
 
+use super::reach::Silence;
 use super::{ALIVE_MS_MAX, LEVEL_LAG_MAX, Members, hand_over, policy};
 use crate::consensus::{GroupRef, Member, MemberError, Mesh};
-use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::{Founder, MemberCommand, Roster};
+use spalla_shared::engine::{Command, PassbackCommand};
 use spalla_shared::id::NodeId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks: whether a learner is level shows by nothing else. Also the pause after a step that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -17,6 +18,8 @@ pub struct Keeper {
     pub members: Members,
     /// The group whose members are kept; the roster stands in `members.group`.
     pub group: GroupRef,
+    /// A building that is silent for longer counts as lost.
+    pub alone_after: Duration,
 }
 
 /// What is to be done next.
@@ -34,6 +37,7 @@ impl Keeper {
         let mut applied = self.members.group.applied();
         let mut leadership = self.group.leadership();
         let mut known = Roster::default();
+        let mut silence = Silence::default();
         loop {
             applied.borrow_and_update();
             leadership.borrow_and_update();
@@ -52,6 +56,9 @@ impl Keeper {
             }
             if leadership.borrow().is_self {
                 self.lead(&mesh, &roster).await;
+                self.look_for_lost(&mut silence).await;
+            } else {
+                silence.forget();
             }
             drop(mesh);
             tokio::select! {
@@ -89,6 +96,21 @@ impl Keeper {
             // The watchman brings learners of the settings in.
             Err(MemberError::UnderWay | MemberError::NotLeader) => tracing::debug!(%group, "the members have not changed yet"),
             Err(error) => tracing::warn!(%group, %error, "the members have not changed yet"),
+        }
+    }
+
+    /// Says in the log which buildings cannot be heard.
+    async fn look_for_lost(&self, silence: &mut Silence) {
+        let members = self.group.members();
+        let lost = {
+            let state = self.group.state().read();
+            silence.lost(self.members.node(), &state, &members, self.alone_after, Instant::now())
+        };
+        for site in lost {
+            tracing::warn!(%site, "the mesh cannot hear this building; areas with anti-passback that it shares are split");
+            if let Err(error) = self.group.propose(Command::Passback(PassbackCommand::Lost { site })).await {
+                tracing::debug!(%error, "the log does not say yet that the building is lost");
+            }
         }
     }
 

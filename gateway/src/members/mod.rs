@@ -11,6 +11,7 @@ mod join;
 mod keeper;
 mod look;
 mod policy;
+mod reach;
 mod remove;
 mod service;
 mod words;

@@ -121,7 +121,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     };
     mesh.register(members::PREFIX, Arc::new(members::Answer(members.clone())));
     rooms.spawn(members.clone().heed_others());
-    rooms.spawn(Keeper { members: members.clone(), group: group.clone() }.run());
+    rooms.spawn(Keeper { members: members.clone(), group: group.clone(), alone_after }.run());
     rooms.spawn(ingress.clone().keep_presence());
     rooms.spawn(ingress.clone().keep_logins(broker.clone()));
     rooms.spawn(ingress.clone().keep_denials());
@@ -195,6 +195,9 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         started: Instant::now(),
     };
     let server = api::serve(app).await?;
+    if config.peers.joined {
+        tracing::warn!(site = %config.site, "this gateway joined later: the building's own group does not take it in, see docs/sites.md");
+    }
     tracing::info!(node = %config.node, site = %config.site, boot = mesh.boot(), devices = %shown(broker.addresses()), mesh = %mesh.address(), api = %server.address, "gateway is up");
 
     let why = tokio::select! {

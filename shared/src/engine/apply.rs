@@ -5,7 +5,7 @@ use super::context::Context;
 use super::door::Doors;
 use super::interpreter::{Begin, Interpreter};
 use super::state::State;
-use super::{Applied, crossing, dedupe, denial, function, operator, rollout, roster, schedule, semantics, site, timer};
+use super::{Applied, crossing, dedupe, denial, function, operator, passback, rollout, roster, schedule, semantics, site, timer};
 use crate::id::Actor;
 use crate::value::Value;
 use std::sync::Arc;
@@ -65,6 +65,7 @@ fn dispatch(interpreter: &mut Interpreter, command: &Command) -> Reply {
         Command::Denials { node, denials, key } => denial::note(context, *node, denials, key),
         Command::EnableSemantics { version } => semantics::enable(context, *version),
         Command::Member(command) => roster::act(context, command),
+        Command::Passback(command) => passback::act(context, command),
     }
 }
 

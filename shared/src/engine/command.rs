@@ -3,6 +3,7 @@
 use super::access::{Credential, Grant};
 use super::crossing::CrossingItem;
 use super::effect::Outcome;
+use super::passback::{KnownArea, PassbackCommand};
 use super::precedence::Holds;
 use super::problem::Problem;
 use super::roster::MemberCommand;
@@ -111,6 +112,8 @@ pub enum Command {
     },
     /// Gateways come and go.
     Member(MemberCommand),
+    /// Who is inside an area, and which buildings cannot be heard. From semantics 3 on.
+    Passback(PassbackCommand),
 }
 
 /// Equal things that one client was not let do.
@@ -226,6 +229,9 @@ pub struct Known {
     pub grants: Vec<Grant>,
     /// What the mesh holds the door in.
     pub holds: Holds,
+    /// The door's areas with anti-passback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<KnownArea>,
 }
 
 /// What the proposer hears.
@@ -243,6 +249,10 @@ pub enum Accepted {
     /// How many instances it started or woke.
     Event {
         taken_by: u32,
+    },
+    /// How many people were known to be inside or outside, and are not any more.
+    Forgiven {
+        people: u64,
     },
     AttemptGranted,
     /// Someone attempted it already; do not publish.

@@ -51,7 +51,7 @@ impl Interpreter<'_, '_> {
         self.context.audit(Actor::system(), action, &*event.source, Value::object(shown));
         match doors {
             Doors::Here(known) => function::access_event(self.context, event, historical, known),
-            Doors::Late if *event.kind == *PASSED => whereabouts::passed(self.context, event),
+            Doors::Late if *event.kind == *PASSED => whereabouts::passed(self.context, event, None),
             Doors::Late | Doors::Elsewhere => {}
         }
         self.taken.clear();

@@ -14,6 +14,7 @@ use super::effect::Owner;
 use super::interest::Interests;
 use super::interpreter::{Begin, Budgets, Interpreter};
 use super::problem::Problem;
+use super::semantics::APART_IS_LATE;
 use super::state::State;
 use super::{rollout, task};
 use crate::event::Event;
@@ -31,6 +32,8 @@ pub const OWED_LEN_MAX: usize = 10_000;
 pub const OWED_SIZE_MAX: usize = 16 << 20;
 /// Items of one delivery: it is one log entry.
 pub const DELIVERY_LEN_MAX: usize = 32;
+/// Between the numbers of two lives of a mesh: more than are ever owed in one.
+const NEW_LIFE_APART: u64 = 1 << 32;
 /// What is older than this when it is taken is late, as it is for events of devices.
 pub const FRESH_MS: u64 = 10_000;
 
@@ -121,6 +124,17 @@ pub(super) fn owe(context: &mut Context, to: &GroupId, what: Crossed) -> bool {
     }
     context.state.counters.lapsed_events += lapsed;
     kept
+}
+
+/// The mesh begins again from what one gateway had, which may be older than what buildings have taken: no number comes twice.
+pub(super) fn begin_again(state: &mut State, buildings_anew: bool) {
+    state.passback.split.clear();
+    if buildings_anew {
+        state.crossings = Crossings::default();
+    }
+    for owed in state.crossings.owed.values_mut() {
+        owed.newest_seq += NEW_LIFE_APART;
+    }
 }
 
 /// Flows of other groups, as the deployed flows are now.
@@ -242,8 +256,14 @@ fn deliver(interpreter: &mut Interpreter, from: &GroupId, items: &[CrossingItem]
     Ok(Accepted::Nothing)
 }
 
+/// Two logs do not count time alike: where the other's is ahead, what looks new may be as old as that.
+fn is_late(context: &Context, item: &CrossingItem) -> bool {
+    let ahead = item.at.since(context.now) > FRESH_MS && context.state.semantics >= APART_IS_LATE;
+    ahead || context.now.since(item.at) > FRESH_MS
+}
+
 fn take(interpreter: &mut Interpreter, from: &GroupId, item: &CrossingItem) {
-    let late = interpreter.context.now.since(item.at) > FRESH_MS;
+    let late = is_late(interpreter.context, item);
     match &item.what {
         Crossed::Emitted { event } => {
             // What is refused is refused for ever: it is too large, or was here before.
@@ -278,7 +298,7 @@ fn emitted_further(interpreter: &mut Interpreter, event: &Event, from: &GroupId)
 type Wanted<'a> = (&'a FlowSelector, &'a Value, &'a Actor, Option<&'a Owner>, u32);
 
 fn start(interpreter: &mut Interpreter, from: &GroupId, item: &CrossingItem, (flow, input, by, parent, depth): Wanted) {
-    let late = interpreter.context.now.since(item.at) > FRESH_MS;
+    let late = is_late(interpreter.context, item);
     let parent = parent.and_then(|owner| match owner {
         Owner::Token { instance, token, generation } => {
             Some(Owner::Elsewhere { group: from.clone(), instance: instance.clone(), token: *token, generation: *generation })

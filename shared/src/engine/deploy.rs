@@ -6,6 +6,7 @@ use super::pool::{self, PoolState};
 use super::problem::Problem;
 use super::state::{DeviceState, Flow, State};
 pub use super::version::order as version_order;
+use super::{passback, semantics};
 use crate::device::Profile;
 use crate::device::convention::{Compiled, Speaker};
 use crate::flow::plan::Plan;
@@ -180,6 +181,9 @@ fn check_area(state: &State, declared: &Declared, area: &Area) -> Result<(), Rej
     if area.name.is_empty() || area.doors.len() > AREA_DOORS_MAX {
         return invalid(format!("an area has a name and at most {AREA_DOORS_MAX} doors"));
     }
+    if area.anti_passback.is_some() {
+        semantics::require(state, semantics::ANTI_PASSBACK, "`anti_passback`")?;
+    }
     match area.doors.iter().find(|door| !known_device(state, declared, door)) {
         Some(door) => invalid(format!("door `{door}` is no device")),
         None => Ok(()),
@@ -227,7 +231,11 @@ fn declare(context: &mut Context, resource: &Resource, plans: &Plans) -> bool {
             None => false,
         },
         Resource::Profile(profile) => replace(&mut context.state.profiles, profile.name.clone(), Arc::new(profile.clone())),
-        Resource::Area(area) => replace(&mut context.state.areas, area.name.clone(), area.clone()),
+        Resource::Area(area) => {
+            let changed = replace(&mut context.state.areas, area.name.clone(), area.clone());
+            passback::tidy(context.state);
+            changed
+        }
         Resource::Person(person) => replace(&mut context.state.people, person.id.clone(), person.clone()),
         Resource::Device(device) => {
             let devices = &mut context.state.devices;

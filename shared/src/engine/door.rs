@@ -10,6 +10,7 @@ use super::effect::Owner;
 use super::function::access;
 use super::function::device::{self, Ask};
 use super::outbox::{self, OutboxClass};
+use super::passback::{self, Judgement};
 use super::precedence::{self, Mode, Priority, Wanted};
 use super::site;
 use super::state::State;
@@ -47,7 +48,7 @@ pub fn event(context: &mut Context, event: &Event, historical: bool, known: Opti
     }
     match &*event.kind {
         PRESENTED => presented(context, event, historical, known),
-        PASSED => whereabouts::passed(context, event),
+        PASSED => whereabouts::passed(context, event, known.and_then(|known| known.credential.as_ref())),
         _ => {}
     }
 }
@@ -74,23 +75,24 @@ fn presented(context: &mut Context, event: &Event, historical: bool, known: Opti
     let Some(reader) = source_device(event) else { return };
     let Some(door) = context.state.devices.get(&reader).and_then(|reader| reader.device.opens.clone()) else { return };
     let credential = CredentialId::new(event.data.get("credentialId").and_then(Value::as_str).unwrap_or_default());
-    let decision = decide(context, event, historical, &credential, &door, known).and_then(|grant| {
+    let decision = decide(context, event, historical, &credential, &door, known).and_then(|(grant, warning)| {
         open(context, &door, &credential, known)?;
-        Ok(grant)
+        Ok((grant, warning))
     });
     let holder = known_credential(context, &credential, known).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
-    let (action, kind, word) = match decision {
-        Ok(grant) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str()))),
-        Err(reason) => ("access.denied", DENIED, ("reason", Value::from(&*reason))),
+    let (action, kind, word, warning) = match decision {
+        Ok((grant, warning)) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), warning),
+        Err(reason) => ("access.denied", DENIED, ("reason", Value::from(&*reason)), None),
     };
-    let data = Value::object([
+    let said = [
         ("credentialId", Value::from(credential.as_str())),
         ("holder", holder),
         ("reader", Value::from(reader.as_str())),
         ("door", Value::from(door.as_str())),
         ("presentedAt", Value::from(event.time.to_rfc3339())),
         word,
-    ]);
+    ];
+    let data = Value::object(said.into_iter().chain(warning.map(|warning| ("warning", Value::from(warning)))));
     context.audit(Actor::device(&reader), action, door.as_str(), data.clone());
     let told = Event {
         id: context.new_id("event").into(),
@@ -111,7 +113,7 @@ fn known_credential<'a>(context: &'a Context, id: &CredentialId, known: Option<&
     context.state.credentials.get(id).or(of_mesh)
 }
 
-/// The grant that opens the door now, or why none does.
+/// The grant that opens the door now and what is to be said of it, or why none does.
 fn decide(
     context: &Context,
     event: &Event,
@@ -119,7 +121,7 @@ fn decide(
     credential: &CredentialId,
     door: &DeviceId,
     known: Option<&Known>,
-) -> Result<GrantId, Arc<str>> {
+) -> Result<(GrantId, Option<&'static str>), Arc<str>> {
     let now = context.now;
     if historical {
         return Err("historical".into());
@@ -160,7 +162,12 @@ fn decide(
         return Err("no-grant".into());
     }
     let in_time = here.find(|grant| grant.from <= now && now < grant.until);
-    in_time.map(|grant| grant.id.clone()).ok_or_else(|| "outside-grant-time".into())
+    let Some(grant) = in_time.map(|grant| grant.id.clone()) else { return Err("outside-grant-time".into()) };
+    match passback::judge(context, event, credential, door, known.map(|known| &*known.areas)) {
+        Judgement::Fine => Ok((grant, None)),
+        Judgement::Warned(what) => Ok((grant, Some(what))),
+        Judgement::Denied(why) => Err(why.into()),
+    }
 }
 
 fn open(context: &mut Context, door: &DeviceId, credential: &CredentialId, mesh: Option<&Known>) -> Result<(), Arc<str>> {

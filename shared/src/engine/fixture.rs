@@ -30,21 +30,16 @@ pub fn building() -> State {
         ("reader", "reader", None, Some("hq/door-1"), true),
     ] {
         let device = Device {
-            id: DeviceId::new(format!("hq/{name}")),
             profile: profile.into(),
-            title: "".into(),
             zone: Some("lobby".into()),
             groups: group.into_iter().map(Into::into).collect(),
             opens: opens.map(DeviceId::new),
-            password_hash: None,
-            parameters: Default::default(),
-            bridge: None,
-            admits: Vec::new(),
+            ..Device::new(DeviceId::new(format!("hq/{name}")))
         };
         let attached = online.then_some(Attachment { node: NodeId(1), session: 1, since: Timestamp(0) });
         state.devices.insert(device.id.clone(), DeviceState { device, attached, changed_at: Timestamp(0) });
     }
-    state.areas.insert("main".into(), Area { name: "main".into(), doors: vec!["hq/door-1".into()] });
+    state.areas.insert("main".into(), Area { name: "main".into(), doors: vec!["hq/door-1".into()], anti_passback: None });
     for (id, role) in [("anna", Some("guard")), ("ben", Some("guard")), ("cem", None)] {
         let roles = role.into_iter().map(Into::into).collect();
         state.people.insert(id.into(), Person { id: id.into(), name: "".into(), roles, contact: Default::default() });

@@ -7,6 +7,10 @@
 //! |---|---|
 //! | 1 | the start of every log |
 //! | 2 | the detail of an expression error says what the expression was given ([`WITH_INPUT`]) |
+//! | 3 | areas may have anti-passback; a building alone knows whose credential passed ([`ANTI_PASSBACK`]) |
+//! |   | what crosses from a log whose time is ahead is late ([`APART_IS_LATE`]) |
+//! |   | the output of `emit` is the event, not its data ([`EMIT_GIVES_EVENT`]) |
+//! |   | tasks that end without waiting are counted, and too many are an incident ([`PACED`]) |
 //!
 //! ```text
 //! gateway starts -> Understands { node, semantics } -> EnableSemantics { version }: refused until every gateway understands it
@@ -22,6 +26,14 @@ use crate::value::Value;
 
 /// From here on an expression error says what the expression was given. Error texts are state once they are caught.
 pub const WITH_INPUT: u32 = 2;
+/// From here on there are areas with anti-passback.
+pub const ANTI_PASSBACK: u32 = 3;
+/// From here on an item of another group that seems to come from the future is late, as one from the past is.
+pub const APART_IS_LATE: u32 = 3;
+/// From here on `emit` gives the whole event, as the specification's conformance kit wants it.
+pub const EMIT_GIVES_EVENT: u32 = 3;
+/// From here on a loop without a wait ends as an incident.
+pub const PACED: u32 = 3;
 
 /// Refused: `not-found` for a gateway that was never up.
 pub(super) fn understands(context: &mut Context, node: NodeId, semantics: u32) -> Reply {
@@ -38,6 +50,15 @@ pub(super) fn understands(context: &mut Context, node: NodeId, semantics: u32) -
 pub fn waits_for(state: &State, version: u32) -> Option<NodeId> {
     let knows = |node: &NodeId| state.understood.get(node).copied().unwrap_or(SEMANTICS_FIRST) >= version;
     state.nodes.keys().find(|node| !knows(node)).copied()
+}
+
+/// Refused with `conflict` while `version` is not in force: `what` would mean nothing to an older build.
+pub(super) fn require(state: &State, version: u32, what: &str) -> Result<(), Rejection> {
+    if state.semantics >= version {
+        return Ok(());
+    }
+    let waits = waits_for(state, version).map_or_else(|| "try again in a moment".into(), |node| format!("gateway {node} has an older one"));
+    Err(Rejection::new("conflict", format!("{what} waits for a build that knows it on every gateway: {waits}")))
 }
 
 pub(super) fn enable(context: &mut Context, version: u32) -> Reply {

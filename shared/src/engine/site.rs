@@ -11,7 +11,7 @@ use super::door::{Doors, source_device};
 use super::function::access;
 use super::interpreter::Interpreter;
 use super::state::State;
-use super::{dedupe, function, schedule};
+use super::{dedupe, function, passback, schedule};
 use crate::event::{DATA_SIZE_MAX, Event};
 use crate::flow::plan::FlowKey;
 use crate::id::{Actor, CredentialId, GroupId};
@@ -103,7 +103,8 @@ pub fn known(mesh: &State, event: &Event) -> Known {
     Known {
         credential: mesh.credentials.get(&id).cloned(),
         grants: access::grants_for(mesh, &id).filter(reaches).take(KNOWN_GRANTS_MAX).cloned().collect(),
-        holds: door.and_then(|door| mesh.desk.holds.get(&door).cloned()).unwrap_or_default(),
+        holds: door.as_ref().and_then(|door| mesh.desk.holds.get(door).cloned()).unwrap_or_default(),
+        areas: door.map(|door| passback::known(mesh, &id, &door)).unwrap_or_default(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::index::Index;
 use super::instance::Instance;
 use super::interest::Interests;
 use super::outbox::Outbox;
+use super::passback::Passback;
 use super::pool::PoolState;
 use super::roster::Roster;
 use super::schedule::Gathering;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 pub const SEMANTICS_FIRST: u32 = 1;
 /// The newest meaning that this build knows. `Command::EnableSemantics` switches a later one on, from its entry; what each one
 /// changed stands in `super::semantics`.
-pub const SEMANTICS_VERSION: u32 = 2;
+pub const SEMANTICS_VERSION: u32 = 3;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
@@ -82,6 +83,9 @@ pub struct State {
     pub desk: Desk,
     /// Where people were seen last, by the holder of the credential.
     pub presence: BTreeMap<Arc<str>, Present>,
+    /// Who is inside areas with anti-passback.
+    #[serde(default, skip_serializing_if = "Passback::is_empty")]
+    pub passback: Passback,
     /// Instances that yielded, in order.
     pub ready: Vec<(InstanceId, u32)>,
     /// Tokens that listen, by event type (`""`: any type): (instance, token, subscription).
@@ -241,6 +245,7 @@ impl State {
             grants: BTreeMap::new(),
             desk: Desk::default(),
             presence: BTreeMap::new(),
+            passback: Passback::default(),
             ready: Vec::new(),
             listeners: BTreeMap::new(),
             gatherings: BTreeMap::new(),

@@ -1,7 +1,10 @@
 //! Who is inside: the newest passage of each person, by the instant of the passage and not of its arrival.
 
+use super::access::Credential;
 use super::context::Context;
 use super::door;
+use super::passback::{self, Passage};
+use super::semantics::ANTI_PASSBACK;
 use crate::event::Event;
 use crate::id::{CredentialId, DeviceId, SiteId};
 use crate::time::Timestamp;
@@ -25,18 +28,20 @@ pub struct Present {
     pub at: Timestamp,
 }
 
-/// A `spalla.device.passed` event: `{credentialId | holder | personId, direction: in | out}`; without a direction it is an entry.
-pub fn passed(context: &mut Context, event: &Event) {
+/// `credential`: what another group last said of the one that the event names. A `spalla.device.passed` event: `{credentialId | holder | personId, direction: in | out}`; without a direction it is an entry.
+pub fn passed(context: &mut Context, event: &Event, credential: Option<&Credential>) {
     let Some(device) = door::source_device(event) else { return };
-    let Some(person) = person(context, &event.data) else { return };
+    let credential = credential.filter(|_| context.state.semantics >= ANTI_PASSBACK);
+    let Some(person) = person(context, &event.data, credential) else { return };
     let Some(known) = context.state.devices.get(&device) else { return };
     let present = Present {
-        inside: event.data.get("direction").and_then(Value::as_str) != Some("out"),
+        inside: passback::goes_in(event),
         site: device.site(),
         zone: known.device.zone.clone(),
         device: device.clone(),
         at: event.time.min(context.now),
     };
+    passback::passed(context.state, &device, &person, Passage { inside: present.inside, at: present.at });
     let all = &mut context.state.presence;
     if all.get(&person).is_some_and(|newer| newer.at > present.at) {
         return;
@@ -50,10 +55,13 @@ pub fn passed(context: &mut Context, event: &Event) {
     }
 }
 
-/// The holder of the credential, or whom the device names.
-fn person(context: &Context, data: &Value) -> Option<Arc<str>> {
+/// The holder of the credential, which may be one that another group told of, or whom the device names.
+fn person(context: &Context, data: &Value, told: Option<&Credential>) -> Option<Arc<str>> {
     let text = |name: &str| data.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let holder = text("credentialId").and_then(|id| context.state.credentials.get(&CredentialId::new(id)));
+    let holder = text("credentialId").map(CredentialId::new).and_then(|id| {
+        let own = context.state.credentials.get(&id);
+        own.or(told.filter(|told| told.id == id))
+    });
     holder.map(|credential| credential.holder.clone()).or_else(|| text("holder").or_else(|| text("personId")).map(Arc::from))
 }
 

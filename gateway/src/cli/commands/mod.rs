@@ -1,6 +1,7 @@
 //! One function per command.
 
 mod apply;
+mod area;
 mod backup;
 mod check;
 mod device;
@@ -14,6 +15,7 @@ mod profile;
 mod service_client;
 mod task;
 
+pub use area::AreaCommand;
 pub use backup::{BackupArgs, RecoverArgs, RestoreArgs};
 pub use draw::DrawArgs;
 pub use instance::{ListArgs, ShowArgs, Target};
@@ -65,6 +67,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Instance(command) => instance::dispatch(&client, command, json).await,
             Command::Task(command) => task::dispatch(&client, command, json).await,
             Command::Device(command) => device::dispatch(&client, command, json).await,
+            Command::Area(command) => area::dispatch(&client, command, json).await,
             Command::Client(command) => service_client::dispatch(&client, command, json).await,
             Command::Audit(AuditCommand::Tail { limit, group }) => look::audit(&client, limit, group.as_deref(), json).await,
             Command::Audit(AuditCommand::Verify { group, .. }) => look::verify(&client, group.as_deref(), json).await,

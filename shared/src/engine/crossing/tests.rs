@@ -93,6 +93,21 @@ fn what_crosses_late_is_marked_and_starts_no_flow_by_its_schedule() {
     assert_eq!(pair.mesh.state.early_events[0].event.extensions.get("historical"), Some(&Value::Bool(true)), "flows see it");
 }
 
+/// A building whose clock is half an hour ahead said something and was cut off: when it came, it looked newer than now, and would
+/// have opened what it opens half an hour late.
+#[test]
+fn what_crosses_from_a_log_that_is_ahead_is_late_as_well() {
+    for (semantics, expected) in [(APART_IS_LATE, "event.late first"), (APART_IS_LATE - 1, "event.received first")] {
+        let mut pair = Pair::new(&[flow("tell", "spalla/scope: site", TELL), flow("hear", "spalla/scope: mesh", HEAR)]);
+        pair.mesh.state.semantics = semantics;
+        pair.site.pass(30 * MINUTE);
+        pair.site.event("1", "go", "{}");
+        pair.pass(20 * MINUTE);
+        pair.carry();
+        assert_eq!(events_of(&pair.mesh)[0], expected);
+    }
+}
+
 #[test]
 fn what_the_mesh_emits_reaches_the_buildings_that_listen_and_no_others() {
     let far = flow("far", "spalla/scope: site, spalla/sites: [plant]", HEAR);

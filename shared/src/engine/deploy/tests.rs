@@ -22,7 +22,7 @@ fn device(id: &str, profile: &str, opens: Option<&str>) -> Resource {
     })
 }
 fn area(doors: &[&str]) -> Resource {
-    Resource::Area(Area { name: "gate".into(), doors: doors.iter().map(DeviceId::new).collect() })
+    Resource::Area(Area { name: "gate".into(), doors: doors.iter().map(DeviceId::new).collect(), anti_passback: None })
 }
 fn apply(context: &mut Context, resources: &[Resource]) -> Result<Vec<String>, String> {
     match deploy(context, resources, &Actor::system()) {

@@ -82,7 +82,7 @@ fn known() -> Known {
         from: Timestamp(99 * HOUR),
         until: Timestamp(120 * HOUR),
     };
-    Known { credential: Some(credential), grants: vec![grant], holds: Default::default() }
+    Known { credential: Some(credential), grants: vec![grant], ..Known::default() }
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Areas: their doors, and with anti-passback who is inside, and how somebody is forgiven.
+
+use super::{ApiError, App, PAGE_LEN_MAX, actor, fresh, propose};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spalla_shared::engine::passback::Passage;
+use spalla_shared::engine::{Accepted, Command, PassbackCommand, State as Log};
+use spalla_shared::resource::Area;
+use std::sync::Arc;
+
+/// All areas. With anti-passback: how many are inside, and which of its buildings the mesh cannot hear.
+#[utoipa::path(get, path = "/api/v1/areas", responses((status = 200, description = "Areas", body = serde_json::Value)))]
+pub async fn list(State(app): State<App>) -> Json<Value> {
+    let data: Vec<Value> = {
+        let state = app.group.state().read();
+        state.areas.values().map(|area| shown(&state, area)).collect()
+    };
+    fresh(&app, json!(data))
+}
+
+/// One area, and by name the people inside as far as anti-passback knows: the first thousand.
+#[utoipa::path(get, path = "/api/v1/areas/{name}", params(("name" = String, Path)),
+    responses((status = 200, description = "The area", body = serde_json::Value)))]
+pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let data = {
+        let state = app.group.state().read();
+        let area = state.areas.get(&*name).ok_or_else(|| ApiError::not_found(format!("there is no area `{name}`")))?;
+        let mut data = shown(&state, area);
+        let row = |(person, passage): (&Arc<str>, &Passage)| json!({ "person": person, "since": passage.at.to_rfc3339() });
+        data["people"] = people(&state, area).filter(|(_, passage)| passage.inside).take(PAGE_LEN_MAX).map(row).collect();
+        data
+    };
+    Ok(fresh(&app, data))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forgive {
+    /// Everybody where it is absent.
+    person: Option<String>,
+}
+
+/// Forgets on which side of the area somebody is: the next passage is free. The audit trail says who did it.
+#[utoipa::path(post, path = "/api/v1/areas/{name}/forgive", params(("name" = String, Path)), request_body = Forgive,
+    responses((status = 200, description = "How many were known", body = serde_json::Value)))]
+pub async fn forgive(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    Json(wish): Json<Forgive>,
+) -> Result<Json<Value>, ApiError> {
+    let by = actor(&headers)?;
+    let command = PassbackCommand::Forgive { area: name.into(), person: wish.person.map(Into::into), by };
+    let (receipt, accepted) = propose(&app, Command::Passback(command)).await?;
+    let forgiven = if let Accepted::Forgiven { people } = accepted { people } else { 0 };
+    Ok(Json(json!({ "data": { "forgiven": forgiven, "index": receipt.index } })))
+}
+
+fn people<'a>(state: &'a Log, area: &Area) -> impl Iterator<Item = (&'a Arc<str>, &'a Passage)> {
+    state.passback.passages.get(&area.name).into_iter().flatten()
+}
+
+fn shown(state: &Log, area: &Area) -> Value {
+    let mut data = json!(area);
+    if area.anti_passback.is_some() {
+        data["inside"] = json!(people(state, area).filter(|(_, passage)| passage.inside).count());
+        let split = state.passback.split.iter().filter(|site| area.doors.iter().any(|door| door.site() == **site));
+        data["out_of_reach"] = split.map(|site| json!(site)).collect();
+    }
+    data
+}
