@@ -1,12 +1,13 @@
-//! All gateways are started again, one after the other, with instances in flight (rule S25): no door moves, nothing that was
-//! confirmed is lost, and writing goes on.
+//! All gateways are started again with a newer build, one after the other, with instances in flight (rule S25): no door moves, nothing
+//! that was confirmed is lost, writing goes on, and what only the newer build knows waits for the last of them.
 
-use crate::members::{write, write_flow};
+use crate::members::{look, write, write_flow};
 use crate::{LEAVE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::{ClientEvent, Version};
 use spalla_tests::mesh::config_folder;
 use spalla_tests::{Device, Login, Mesh, until};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,9 +22,16 @@ do:
   - says: { set: { left: true } }
 "#;
 
+/// What only the newer build knows.
+const NEWER: &str = "kind: area\nname: floor\ndoors: [hq/gate]\nanti_passback: { rule: hard }\n";
+
 #[tokio::test]
-async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
-    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+async fn s25_a_rolling_upgrade_moves_no_door_and_loses_nothing() {
+    let mut mesh = Mesh::init(PROGRAM, &SITES);
+    for node in &mut mesh.nodes {
+        node.start_with(&[("TEST_KNOWS_SEMANTICS", Path::new("2"))]);
+    }
+    mesh.ready().await;
     write_flow(&mesh).await;
     let profile = std::fs::read_to_string(config_folder().join("profiles/turnstile.yaml")).expect("a profile");
     for text in [&profile, HELD_FLOW, LEAVE_FLOW] {
@@ -80,11 +88,17 @@ async fn s25_a_rolling_restart_moves_no_door_and_loses_nothing() {
     });
     for (place, site) in SITES.iter().enumerate() {
         let id = format!("{site}/gate");
+        // Old and new builds side by side speak as the oldest does.
+        until("all speak as the oldest", async || (look(&mesh.nodes[place]).await["semantics"] == 2).then_some(())).await;
+        let refused = mesh.nodes[place].api.apply(NEWER).await;
+        assert!(refused.status == 409 && refused.text.contains("has an older one"), "{}", refused.text);
         assert!(mesh.nodes[place].stop().await.success());
         mesh.nodes[place].start();
         mesh.nodes[place].ready().await;
         mesh.nodes[0].connected(&id).await;
     }
+    until("the newer meaning is switched on", async || (look(&mesh.nodes[0]).await["semantics"] == 3).then_some(())).await;
+    assert_eq!(mesh.nodes[0].api.apply(NEWER).await.status, 200);
     // The first of them may have been handed leadership again: that one once more.
     let leader = mesh.leader().await;
     assert!(mesh.nodes[leader].stop().await.success());

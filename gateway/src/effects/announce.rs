@@ -11,9 +11,18 @@ use std::time::Duration;
 /// Between two tries: a group without quorum is not asked faster.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// The newest that this build knows. In a build for tests a variable lowers it: an older build, as far as the others can see.
+pub fn known_semantics() -> u32 {
+    #[cfg(feature = "simulation")]
+    if let Some(older) = std::env::var("TEST_KNOWS_SEMANTICS").ok().and_then(|text| text.parse().ok()) {
+        return older;
+    }
+    SEMANTICS_VERSION
+}
+
 /// Proposes `NodeUp` until the local state knows of this start (device effects wait for it), then what this build understands.
 pub async fn announce(group: GroupRef, site: SiteId, boot: u64, version: Arc<str>, api: Option<Arc<str>>) {
-    let node = group.node();
+    let (node, knows) = (group.node(), known_semantics());
     let mut applied = group.applied();
     loop {
         applied.borrow_and_update();
@@ -21,8 +30,8 @@ pub async fn announce(group: GroupRef, site: SiteId, boot: u64, version: Arc<str
             let state = group.state().read();
             if state.nodes.get(&node).is_none_or(|known| known.boot < boot) {
                 Command::NodeUp { node, site: site.clone(), boot, version: version.clone(), api: api.clone() }
-            } else if state.understood.get(&node) != Some(&SEMANTICS_VERSION) {
-                Command::Understands { node, semantics: SEMANTICS_VERSION }
+            } else if state.understood.get(&node) != Some(&knows) {
+                Command::Understands { node, semantics: knows }
             } else {
                 break;
             }
@@ -42,23 +51,23 @@ pub async fn announce(group: GroupRef, site: SiteId, boot: u64, version: Arc<str
             }
         }
     }
-    enable(&group).await;
+    enable(&group, knows).await;
 }
 
 /// While another gateway's build is older, it is left to that one, when it has been upgraded.
-async fn enable(group: &GroupRef) {
+async fn enable(group: &GroupRef, knows: u32) {
     loop {
         {
             let state = group.state().read();
-            if state.semantics >= SEMANTICS_VERSION {
+            if state.semantics >= knows {
                 return;
             }
-            if let Some(waits_for) = semantics::waits_for(&state, SEMANTICS_VERSION) {
-                tracing::info!(group = %group.id(), semantics = SEMANTICS_VERSION, %waits_for, "not switched on yet");
+            if let Some(waits_for) = semantics::waits_for(&state, knows) {
+                tracing::info!(group = %group.id(), semantics = knows, %waits_for, "not switched on yet");
                 return;
             }
         }
-        match group.propose(Command::EnableSemantics { version: SEMANTICS_VERSION }).await {
+        match group.propose(Command::EnableSemantics { version: knows }).await {
             Ok(_) => return,
             Err(error) => {
                 tracing::debug!(group = %group.id(), %error, "semantics are not in the log yet");

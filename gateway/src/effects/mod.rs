@@ -27,7 +27,7 @@ mod sheet;
 pub(crate) mod test_support;
 
 pub use acks::{Acks, Waiter};
-pub use announce::announce;
+pub use announce::{announce, known_semantics};
 pub use dispatcher::{Dispatcher, Lanes};
 pub use executors::{ExecutorOptions, Executors};
 pub use http::HttpClient;

@@ -3,9 +3,9 @@
 use super::{Members, words};
 use crate::consensus::Member;
 use crate::effects::clock::wall_now;
+use crate::effects::known_semantics;
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::roster::Duty;
-use spalla_shared::engine::state::SEMANTICS_VERSION;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
 use spalla_shared::time::Timestamp;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl Members {
         let (data_size, (disk_free, disk_size)) = measured.unwrap_or_default();
         Vitals {
             version: env!("CARGO_PKG_VERSION").into(),
-            semantics: SEMANTICS_VERSION,
+            semantics: known_semantics(),
             boot: self.mesh.upgrade().map_or(0, |mesh| mesh.boot()),
             uptime_s: self.started.elapsed().as_secs(),
             applied: *self.group.applied().borrow(),
