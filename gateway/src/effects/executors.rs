@@ -1,6 +1,7 @@
 //! What the executors of one group share, and which one carries out which request.
 
 use super::acks::Acks;
+use super::clock::wall_now;
 use super::http::HttpClient;
 use super::link::DeviceLink;
 use super::secret::SecretFolder;
@@ -84,7 +85,8 @@ impl Executors {
                 };
             }
             Request::ReadDevice { device, property, max_age_ms } => {
-                read::run(&self.telemetry, device, property, *max_age_ms, self.group.now())
+                // What a device said is dated by the clock here, not by the log.
+                read::run(&self.telemetry, device, property, *max_age_ms, wall_now())
             }
             Request::Http(request) => self.http.run(request, &effect.key, &self.secrets, until).await,
             Request::Notify { to, template, data } => {

@@ -151,8 +151,10 @@ impl Group for LocalGroup {
 fn profile() -> Profile {
     let command = |class, bound, confirm| CommandSpec { class, expiry_ms: Some(10_000), bound, ack: AckSpec::Done, confirm };
     let seen = Confirm { property: "lock".into(), becomes: Value::from("locked"), within_ms: 200 };
+    let opened = Confirm { property: "open".into(), becomes: Value::Bool(true), within_ms: 200 };
     let commands = BTreeMap::from([
         ("unlock".into(), command(EffectClass::Opening, Some(Bound::Device { pulse_ms: 3_000 }), None)),
+        ("raise".into(), command(EffectClass::Opening, Some(Bound::Device { pulse_ms: 3_000 }), Some(opened))),
         ("blink".into(), command(EffectClass::Neutral, None, None)),
         ("lock".into(), command(EffectClass::Securing, None, Some(seen))),
     ]);

@@ -47,6 +47,8 @@ pub(super) struct Order<'a> {
     expires_at: Timestamp,
     /// The same for the device, which asks its own clock: where the log's time is ahead of the clocks, so is `expires_at`.
     told_until: Timestamp,
+    /// When this gateway took it up, by the clock that dates what devices say.
+    taken_up: Timestamp,
     send_until: Instant,
     wire: Wire,
 }
@@ -67,11 +69,24 @@ impl<'a> Order<'a> {
             expires_at = expires_at.min(effect.issued_at.plus(expiry_ms.min(OPENING_EXPIRY_MAX_MS)));
         }
         let left = expires_at.since(executors.group.now());
-        let told_until = expires_at.min(wall_now().plus(left));
+        let taken_up = wall_now();
+        let told_until = expires_at.min(taken_up.plus(left));
         let left = Duration::from_millis(left);
         // Before an attempt is recorded: what cannot be written is known not to have left.
         let wire = Wire::of(executors, effect, device, command, args, told_until)?;
-        Ok(Self { effect, device, command, args, stage, until, expires_at, told_until, send_until: until.min(Instant::now() + left), wire })
+        Ok(Self {
+            effect,
+            device,
+            command,
+            args,
+            stage,
+            until,
+            expires_at,
+            told_until,
+            taken_up,
+            send_until: until.min(Instant::now() + left),
+            wire,
+        })
     }
 }
 

@@ -60,14 +60,14 @@ fn confirm_spec(executors: &Executors, order: &Order<'_>) -> Option<Confirm> {
 }
 
 /// Whether the property has the value within its time. For an opening it must have been reported since the command was
-/// issued: a door that already stood open proves nothing.
+/// taken up here: a door that already stood open proves nothing.
 async fn confirmed(executors: &Executors, order: &Order<'_>, confirm: &Confirm) -> bool {
     let mut changed = executors.telemetry.changed();
     let until = order.until.min(Instant::now() + Duration::from_millis(confirm.within_ms));
     loop {
         changed.borrow_and_update();
         let reading = executors.telemetry.latest(order.device, &confirm.property, wall_now());
-        let tells = order.effect.class != EffectClass::Opening || reading.received_at >= order.effect.issued_at;
+        let tells = order.effect.class != EffectClass::Opening || reading.received_at >= order.taken_up;
         if tells && reading.value == confirm.becomes && reading.quality == Quality::Live {
             return true;
         }

@@ -299,6 +299,44 @@ async fn done_says_whether_the_sensor_saw_it() {
     assert_eq!(output.get("confirmed"), Some(&Value::Bool(true)));
 }
 
+/// What a device says is dated by the clock here. While the log's time was ahead of it no opening was ever confirmed and each value
+/// too old; and where it was behind, what a contact had said before the command confirmed it.
+#[tokio::test]
+async fn readings_count_by_the_clock_that_dates_them_and_not_by_the_logs() {
+    let device = DeviceId::new(DOOR);
+    for ahead_ms in [0, 3_600_000] {
+        let group = LocalGroup::new(1, &[DOOR]);
+        let mut gateway = Gateway::start(&group, 1);
+        group.change(|state| state.clock = wall_now().plus(ahead_ms));
+        for (before, confirmed) in [(true, false), (false, true)] {
+            let record = |gateway: &Gateway| {
+                let now = wall_now();
+                gateway.telemetry.record(&device, "open", Value::Bool(true), now, now, 60_000).expect("there is room");
+            };
+            if before {
+                record(&gateway);
+                // The clock that dates it counts milliseconds.
+                while gateway.telemetry.latest(&device, "open", wall_now()).received_at == wall_now() {}
+            }
+            let id = group.open(EffectClass::Opening, 5_000, ask("raise"));
+            let key = command_id(&gateway.next_delivery().await);
+            if !before {
+                record(&gateway);
+            }
+            gateway.answer(&key, AckStatus::Done);
+            let Outcome::Done { output } = outcome_of(&group, id).await else { panic!() };
+            assert_eq!(output.get("confirmed"), Some(&Value::Bool(confirmed)), "ahead {ahead_ms}, said before {before}");
+        }
+        let read = group.open(
+            EffectClass::Neutral,
+            2_000,
+            Request::ReadDevice { device: device.clone(), property: "open".into(), max_age_ms: 60_000 },
+        );
+        let Outcome::Done { output } = outcome_of(&group, read).await else { panic!("ahead {ahead_ms}") };
+        assert_eq!(output.get("value"), Some(&Value::Bool(true)));
+    }
+}
+
 #[tokio::test]
 async fn a_follower_leaves_what_is_the_leaders_and_takes_it_up_when_it_leads() {
     let group = LocalGroup::new(1, &[DOOR]);
