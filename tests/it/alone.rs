@@ -181,10 +181,15 @@ pub async fn campus(sites: &[&str]) -> Mesh {
     let mut mesh = Mesh::init_linked(PROGRAM, sites).await;
     mesh.start_all();
     mesh.ready().await;
-    for profile in ["qr-reader", "turnstile"] {
-        apply(&mesh.nodes[0], &std::fs::read_to_string(config_folder().join(format!("profiles/{profile}.yaml"))).expect("a profile")).await;
-    }
+    profiles(&mesh.nodes[0]).await;
     mesh
+}
+
+/// Those of an entrance.
+pub async fn profiles(node: &Node) {
+    for profile in ["qr-reader", "turnstile"] {
+        apply(node, &std::fs::read_to_string(config_folder().join(format!("profiles/{profile}.yaml"))).expect("a profile")).await;
+    }
 }
 
 pub async fn apply(node: &Node, text: &str) {

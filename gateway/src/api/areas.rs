@@ -6,17 +6,17 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use spalla_shared::engine::passback::Passage;
 use spalla_shared::engine::{Accepted, Command, PassbackCommand, State as Log};
+use spalla_shared::id::{DeviceId, SiteId};
 use spalla_shared::resource::Area;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// All areas. With anti-passback: how many are inside, and which of its buildings the mesh cannot hear.
 #[utoipa::path(get, path = "/api/v1/areas", responses((status = 200, description = "Areas", body = serde_json::Value)))]
 pub async fn list(State(app): State<App>) -> Json<Value> {
     let data: Vec<Value> = {
         let state = app.group.state().read();
-        state.areas.values().map(|area| shown(&state, area)).collect()
+        state.areas.values().map(|area| shown(&app, &state, area)).collect()
     };
     fresh(&app, json!(data))
 }
@@ -28,9 +28,9 @@ pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Js
     let data = {
         let state = app.group.state().read();
         let area = state.areas.get(&*name).ok_or_else(|| ApiError::not_found(format!("there is no area `{name}`")))?;
-        let mut data = shown(&state, area);
-        let row = |(person, passage): (&Arc<str>, &Passage)| json!({ "person": person, "since": passage.at.to_rfc3339() });
-        data["people"] = people(&state, area).filter(|(_, passage)| passage.inside).take(PAGE_LEN_MAX).map(row).collect();
+        let mut data = shown(&app, &state, area);
+        let inside = state.passback.inside(&area.name).take(PAGE_LEN_MAX);
+        data["people"] = inside.map(|(person, passage)| json!({ "person": person, "since": passage.at.to_rfc3339() })).collect();
         data
     };
     Ok(fresh(&app, data))
@@ -39,8 +39,11 @@ pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Js
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forgive {
-    /// Everybody where it is absent.
+    /// The holder of the credential.
     person: Option<String>,
+    /// In the place of `person`.
+    #[serde(default)]
+    everybody: bool,
 }
 
 /// Forgets on which side of the area somebody is: the next passage is free. The audit trail says who did it.
@@ -53,22 +56,24 @@ pub async fn forgive(
     Json(wish): Json<Forgive>,
 ) -> Result<Json<Value>, ApiError> {
     let by = actor(&headers)?;
+    if wish.person.is_some() == wish.everybody {
+        return Err(ApiError::invalid("say whom to forgive: either `person` or `everybody: true`"));
+    }
     let command = PassbackCommand::Forgive { area: name.into(), person: wish.person.map(Into::into), by };
     let (receipt, accepted) = propose(&app, Command::Passback(command)).await?;
     let forgiven = if let Accepted::Forgiven { people } = accepted { people } else { 0 };
     Ok(Json(json!({ "data": { "forgiven": forgiven, "index": receipt.index } })))
 }
 
-fn people<'a>(state: &'a Log, area: &Area) -> impl Iterator<Item = (&'a Arc<str>, &'a Passage)> {
-    state.passback.passages.get(&area.name).into_iter().flatten()
-}
-
-fn shown(state: &Log, area: &Area) -> Value {
+fn shown(app: &App, state: &Log, area: &Area) -> Value {
     let mut data = json!(area);
     if area.anti_passback.is_some() {
-        data["inside"] = json!(people(state, area).filter(|(_, passage)| passage.inside).count());
-        let split = state.passback.split.iter().filter(|site| area.doors.iter().any(|door| door.site() == **site));
-        data["out_of_reach"] = split.map(|site| json!(site)).collect();
+        data["inside"] = json!(state.passback.inside(&area.name).count());
+        // A building that is alone reaches none of the others.
+        let alone = app.group.freshness().stale;
+        let sites: BTreeSet<SiteId> = area.doors.iter().map(DeviceId::site).collect();
+        let lost = |site: &&SiteId| state.passback.split.contains(*site) || alone && **site != app.config.site;
+        data["out_of_reach"] = json!(sites.iter().filter(lost).collect::<Vec<_>>());
     }
     data
 }

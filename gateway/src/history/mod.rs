@@ -51,6 +51,8 @@ pub enum HistoryError {
     Format { path: PathBuf, found: i64 },
     #[error("history holds what cannot be read: {0}")]
     Content(String),
+    #[error("{} has no audit trail of group `{group}`; it has those of {there}", path.display())]
+    NoGroup { path: PathBuf, group: GroupId, there: String },
     #[error("history cannot be written: {0}")]
     Stopped(String),
 }

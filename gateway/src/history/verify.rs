@@ -21,10 +21,20 @@ pub enum Verification {
     Broken { seq: u64, why: String },
 }
 
-/// Verifies the chain of `group` in a history file.
+/// Verifies the chain of `group` in a history file. A group that has none there proves nothing: an error that names those that have.
 pub fn verify_audit(path: &Path, group: &GroupId) -> Result<Verification, HistoryError> {
     let connection = schema::open_for_reading(path)?;
-    verify(&connection, group).map_err(|error| HistoryError::File { path: path.into(), error })
+    let file = |error| HistoryError::File { path: path.into(), error };
+    let verified = verify(&connection, group).map_err(file)?;
+    if matches!(verified, Verification::Verified { count: 0, .. }) {
+        let there = groups(&connection).map_err(file)?.join(", ");
+        return Err(HistoryError::NoGroup { path: path.into(), group: group.clone(), there });
+    }
+    Ok(verified)
+}
+
+fn groups(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare("SELECT DISTINCT grp FROM audit ORDER BY grp")?.query_map([], |row| row.get(0))?.collect()
 }
 
 pub fn verify(connection: &Connection, group: &GroupId) -> rusqlite::Result<Verification> {

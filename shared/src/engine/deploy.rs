@@ -183,6 +183,13 @@ fn check_area(state: &State, declared: &Declared, area: &Area) -> Result<(), Rej
     }
     if area.anti_passback.is_some() {
         semantics::require(state, semantics::ANTI_PASSBACK, "`anti_passback`")?;
+        let opens = |door: &&DeviceId| {
+            let device = declared.devices.get(*door).copied().or_else(|| state.devices.get(*door).map(|known| &known.device));
+            device.is_none_or(|device| profile_of(state, declared, &device.profile).is_some_and(Profile::can_open))
+        };
+        if let Some(other) = area.doors.iter().find(|door| !opens(door)) {
+            return invalid(format!("`{other}` opens nothing: `anti_passback` wants what is passed, not the reader beside it"));
+        }
     }
     match area.doors.iter().find(|door| !known_device(state, declared, door)) {
         Some(door) => invalid(format!("door `{door}` is no device")),

@@ -76,13 +76,14 @@ fn presented(context: &mut Context, event: &Event, historical: bool, known: Opti
     let Some(door) = context.state.devices.get(&reader).and_then(|reader| reader.device.opens.clone()) else { return };
     let credential = CredentialId::new(event.data.get("credentialId").and_then(Value::as_str).unwrap_or_default());
     let decision = decide(context, event, historical, &credential, &door, known).and_then(|(grant, warning)| {
-        open(context, &door, &credential, known)?;
+        open(context, &door, &credential, known).map_err(|reason| Denial { reason, area: None })?;
         Ok((grant, warning))
     });
     let holder = known_credential(context, &credential, known).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
-    let (action, kind, word, warning) = match decision {
-        Ok((grant, warning)) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), warning),
-        Err(reason) => ("access.denied", DENIED, ("reason", Value::from(&*reason)), None),
+    let (action, kind, word, warning, area) = match decision {
+        Ok((grant, None)) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), None, None),
+        Ok((grant, Some((what, area)))) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), Some(what), Some(area)),
+        Err(Denial { reason, area }) => ("access.denied", DENIED, ("reason", Value::from(&*reason)), None, area),
     };
     let said = [
         ("credentialId", Value::from(credential.as_str())),
@@ -92,7 +93,8 @@ fn presented(context: &mut Context, event: &Event, historical: bool, known: Opti
         ("presentedAt", Value::from(event.time.to_rfc3339())),
         word,
     ];
-    let data = Value::object(said.into_iter().chain(warning.map(|warning| ("warning", Value::from(warning)))));
+    let of_rule = [warning.map(|warning| ("warning", Value::from(warning))), area.map(|area| ("area", Value::String(area)))];
+    let data = Value::object(said.into_iter().chain(of_rule.into_iter().flatten()));
     context.audit(Actor::device(&reader), action, door.as_str(), data.clone());
     let told = Event {
         id: context.new_id("event").into(),
@@ -113,6 +115,18 @@ fn known_credential<'a>(context: &'a Context, id: &CredentialId, known: Option<&
     context.state.credentials.get(id).or(of_mesh)
 }
 
+/// Why a door stays shut, and by the rule of which area.
+struct Denial {
+    reason: Arc<str>,
+    area: Option<Arc<str>>,
+}
+
+impl From<&str> for Denial {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.into(), area: None }
+    }
+}
+
 /// The grant that opens the door now and what is to be said of it, or why none does.
 fn decide(
     context: &Context,
@@ -121,7 +135,7 @@ fn decide(
     credential: &CredentialId,
     door: &DeviceId,
     known: Option<&Known>,
-) -> Result<(GrantId, Option<&'static str>), Arc<str>> {
+) -> Result<(GrantId, Option<(&'static str, Arc<str>)>), Denial> {
     let now = context.now;
     if historical {
         return Err("historical".into());
@@ -165,8 +179,8 @@ fn decide(
     let Some(grant) = in_time.map(|grant| grant.id.clone()) else { return Err("outside-grant-time".into()) };
     match passback::judge(context, event, credential, door, known.map(|known| &*known.areas)) {
         Judgement::Fine => Ok((grant, None)),
-        Judgement::Warned(what) => Ok((grant, Some(what))),
-        Judgement::Denied(why) => Err(why.into()),
+        Judgement::Warned(what, area) => Ok((grant, Some((what, area)))),
+        Judgement::Denied(why, area) => Err(Denial { reason: why.into(), area: Some(area) }),
     }
 }
 

@@ -38,14 +38,18 @@ pub const SPLIT: &str = "anti-passback-split";
 pub struct Passback {
     /// By area and person.
     pub passages: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Passage>>,
+    /// When everybody of an area was forgiven: what happened before, and is heard of later, counts no more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forgiven: BTreeMap<Arc<str>, Timestamp>,
     /// Buildings that the mesh cannot hear, or has not heard out yet. In the group `mesh` only.
     pub split: BTreeSet<SiteId>,
 }
 
-/// The newest passage of one person.
+/// The newest passage of one person, or when the person was forgiven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
-    pub inside: bool,
+    /// Nothing: forgiven.
+    pub inside: Option<bool>,
     pub at: Timestamp,
 }
 
@@ -69,16 +73,29 @@ pub enum PassbackCommand {
     Forgive { area: Arc<str>, person: Option<Arc<str>>, by: Actor },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     Fine,
-    Warned(&'static str),
-    Denied(&'static str),
+    /// Let in, and the trail says of which area and why.
+    Warned(&'static str, Arc<str>),
+    Denied(&'static str, Arc<str>),
 }
 
 impl Passback {
     pub fn is_empty(&self) -> bool {
-        self.passages.is_empty() && self.split.is_empty()
+        self.passages.is_empty() && self.split.is_empty() && self.forgiven.is_empty()
+    }
+
+    /// What is known of a person.
+    fn of(&self, area: &Arc<str>, person: &Arc<str>) -> Option<Passage> {
+        let own = self.passages.get(area).and_then(|people| people.get(person)).copied();
+        let forgiven = self.forgiven.get(area).map(|at| Passage { inside: None, at: *at });
+        own.into_iter().chain(forgiven).max_by_key(|passage| passage.at)
+    }
+
+    /// People inside, with their passages.
+    pub fn inside(&self, area: &Arc<str>) -> impl Iterator<Item = (&Arc<str>, &Passage)> {
+        self.passages.get(area).into_iter().flatten().filter(|(_, passage)| passage.inside == Some(true))
     }
 }
 
@@ -108,10 +125,16 @@ pub(super) fn act(context: &mut Context, command: &PassbackCommand) -> Reply {
             if context.state.areas.get(area).is_none_or(|area| area.anti_passback.is_none()) {
                 return Err(Rejection::new("not-found", format!("there is no area `{area}` with anti-passback")));
             }
-            let passages = context.state.passback.passages.entry(area.clone()).or_default();
+            let now = context.now;
+            let people = context.state.passback.passages.entry(area.clone()).or_default();
+            let was_known = |known: &Passage| known.inside.is_some();
             let forgiven = match person {
-                None => std::mem::take(passages).len(),
-                Some(person) => usize::from(passages.remove(person).is_some()),
+                None => {
+                    context.state.passback.forgiven.insert(area.clone(), now);
+                    std::mem::take(people).values().filter(|known| was_known(known)).count()
+                }
+                // It may come in late where the person went before.
+                Some(person) => usize::from(note(people, person, Passage { inside: None, at: now }).as_ref().is_some_and(was_known)),
             };
             let person = person.as_ref().map_or(Value::Null, |person| Value::String(person.clone()));
             let data = Value::object([("person", person), ("forgiven", Value::from(i64::try_from(forgiven).unwrap_or(i64::MAX)))]);
@@ -126,7 +149,9 @@ pub(super) fn act(context: &mut Context, command: &PassbackCommand) -> Reply {
 /// Areas that lost the rule, or all their people, take no room.
 pub(super) fn tidy(state: &mut State) {
     let State { areas, passback, .. } = state;
-    passback.passages.retain(|name, people| !people.is_empty() && areas.get(name).is_some_and(|area| area.anti_passback.is_some()));
+    let has_rule = |name: &Arc<str>| areas.get(name).is_some_and(|area| area.anti_passback.is_some());
+    passback.passages.retain(|name, people| !people.is_empty() && has_rule(name));
+    passback.forgiven.retain(|name, _| has_rule(name));
 }
 
 /// A passage of `person` through what `device` is, or opens.
@@ -134,24 +159,33 @@ pub(super) fn passed(state: &mut State, device: &DeviceId, person: &Arc<str>, pa
     let State { areas, devices, passback, .. } = state;
     let door = devices.get(device).and_then(|known| known.device.opens.as_ref()).unwrap_or(device);
     for area in areas.values().filter(|area| area.anti_passback.is_some() && area.doors.contains(door)) {
-        let people = passback.passages.entry(area.name.clone()).or_default();
-        if people.get(person).is_some_and(|newer| newer.at > passage.at) {
+        if passback.of(&area.name, person).is_some_and(|newer| newer.at > passage.at) {
             continue;
         }
-        if people.len() % SWEEP_EVERY == SWEEP_EVERY - 1 || people.len() >= PEOPLE_MAX {
-            people.retain(|_, known| known.inside || passage.at < known.at.plus(LEFT_KEPT_MS));
-        }
-        if people.len() >= PEOPLE_MAX && !people.contains_key(person) {
-            let oldest = people.iter().min_by_key(|(_, known)| known.at).map(|(person, _)| person.clone());
-            oldest.map(|oldest| people.remove(&oldest));
-        }
-        people.insert(person.clone(), passage);
+        note(passback.passages.entry(area.name.clone()).or_default(), person, passage);
     }
 }
 
-/// Whether somebody goes in, as a passage or a presentation says it: without a direction it is an entry.
-pub(super) fn goes_in(event: &Event) -> bool {
-    event.data.get("direction").and_then(Value::as_str) != Some("out")
+/// Gives what was known before.
+fn note(people: &mut BTreeMap<Arc<str>, Passage>, person: &Arc<str>, passage: Passage) -> Option<Passage> {
+    if people.len() % SWEEP_EVERY == SWEEP_EVERY - 1 || people.len() >= PEOPLE_MAX {
+        people.retain(|_, known| known.inside == Some(true) || passage.at < known.at.plus(LEFT_KEPT_MS));
+    }
+    if people.len() >= PEOPLE_MAX && !people.contains_key(person) {
+        let oldest = people.iter().min_by_key(|(_, known)| known.at).map(|(person, _)| person.clone());
+        oldest.map(|oldest| people.remove(&oldest));
+    }
+    people.insert(person.clone(), passage)
+}
+
+/// Whether somebody goes in: without a direction it is an entry; nothing where the direction is none.
+pub(super) fn goes_in(event: &Event) -> Option<bool> {
+    match event.data.get("direction") {
+        None | Some(Value::Null) => Some(true),
+        Some(Value::String(way)) if way.eq_ignore_ascii_case("in") => Some(true),
+        Some(Value::String(way)) if way.eq_ignore_ascii_case("out") => Some(false),
+        Some(_) => None,
+    }
 }
 
 /// What is to be said of somebody who is let through `door` otherwise. `known`: this building's group decides alone.
@@ -160,11 +194,12 @@ pub(super) fn judge(context: &Context, event: &Event, credential: &Credential, d
         return Judgement::Fine;
     }
     let state = &*context.state;
-    let own = |area: &Arc<str>| state.passback.passages.get(area).and_then(|people| people.get(&credential.holder)).copied();
+    let own = |area: &Arc<str>| state.passback.of(area, &credential.holder);
+    let goes_in = goes_in(event).unwrap_or(true);
     let mut judgement = Judgement::Fine;
-    let mut take = |rule: AntiPassback, last: Option<Passage>, split: bool| {
-        let found = one(rule, goes_in(event), last, split);
-        if !matches!(judgement, Judgement::Denied(_)) && found != Judgement::Fine {
+    let mut take = |area: &Arc<str>, rule: AntiPassback, last: Option<Passage>, split: bool| {
+        let found = one(area, rule, goes_in, last, split);
+        if !matches!(judgement, Judgement::Denied(..)) && found != Judgement::Fine {
             judgement = found;
         }
     };
@@ -172,27 +207,28 @@ pub(super) fn judge(context: &Context, event: &Event, credential: &Credential, d
         Some(areas) => {
             for area in areas {
                 let last = own(&area.name).into_iter().chain(area.passage).max_by_key(|passage| passage.at);
-                take(area.rule, last, area.elsewhere);
+                take(&area.name, area.rule, last, area.elsewhere);
             }
         }
         None => {
             for (rule, area) in with_rule(state, door) {
                 let split = area.doors.iter().any(|door| state.passback.split.contains(&door.site()));
-                take(rule, own(&area.name), split);
+                take(&area.name, rule, own(&area.name), split);
             }
         }
     }
     judgement
 }
 
-fn one(rule: AntiPassback, goes_in: bool, last: Option<Passage>, split: bool) -> Judgement {
+fn one(area: &Arc<str>, rule: AntiPassback, goes_in: bool, last: Option<Passage>, split: bool) -> Judgement {
     let denies = goes_in && rule.rule == PassbackRule::Hard;
-    if split {
-        return if denies && rule.when_split == WhenSplit::Deny { Judgement::Denied(SPLIT) } else { Judgement::Warned(SPLIT) };
-    }
-    match last {
-        Some(last) if last.inside == goes_in && denies => Judgement::Denied(AGAIN),
-        Some(last) if last.inside == goes_in => Judgement::Warned(AGAIN),
+    match last.and_then(|last| last.inside) {
+        _ if split && denies && rule.when_split == WhenSplit::Deny => Judgement::Denied(SPLIT, area.clone()),
+        _ if split && goes_in => Judgement::Warned(SPLIT, area.clone()),
+        // Who leaves while nobody can know is let out without a word.
+        _ if split => Judgement::Fine,
+        Some(inside) if inside == goes_in && denies => Judgement::Denied(AGAIN, area.clone()),
+        Some(inside) if inside == goes_in => Judgement::Warned(AGAIN, area.clone()),
         _ => Judgement::Fine,
     }
 }
@@ -203,7 +239,7 @@ pub(super) fn known(mesh: &State, credential: &CredentialId, door: &DeviceId) ->
     let of = |(rule, area): (AntiPassback, &Area)| KnownArea {
         name: area.name.clone(),
         rule,
-        passage: holder.and_then(|holder| mesh.passback.passages.get(&area.name)?.get(holder).copied()),
+        passage: holder.and_then(|holder| mesh.passback.of(&area.name, holder)),
         elsewhere: area.doors.iter().any(|other| other.site() != door.site()),
     };
     with_rule(mesh, door).map(of).collect()

@@ -246,6 +246,10 @@ fn remove(context: &mut Context, node: NodeId, by: &Actor) -> Reply {
         return Err(Rejection::new("not-found", format!("gateway {node} is no member of this mesh")));
     };
     attachment::forget_node(context, node);
+    // Nobody will ever tell what happened there.
+    if !context.state.roster.members.values().any(|other| other.site == member.site) {
+        context.state.passback.split.remove(&member.site);
+    }
     let speaker = &mut context.state.outbox.speaker;
     if speaker.as_ref().is_some_and(|speaker| speaker.node == node) {
         *speaker = None;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub const PEOPLE_MAX: usize = 50_000;
+/// Bytes of a name that a device gives somebody; a longer one is nobody's.
+const NAME_LEN_MAX: usize = 256;
 /// Those who left are swept when the number of people is a multiple of it.
 const SWEEP_EVERY: usize = 1024;
 /// How long a departure is remembered, so that an older passage that arrives late cannot put the person back inside.
@@ -35,13 +37,16 @@ pub fn passed(context: &mut Context, event: &Event, credential: Option<&Credenti
     let Some(person) = person(context, &event.data, credential) else { return };
     let Some(known) = context.state.devices.get(&device) else { return };
     let present = Present {
-        inside: passback::goes_in(event),
+        inside: event.data.get("direction").and_then(Value::as_str) != Some("out"),
         site: device.site(),
         zone: known.device.zone.clone(),
         device: device.clone(),
         at: event.time.min(context.now),
     };
-    passback::passed(context.state, &device, &person, Passage { inside: present.inside, at: present.at });
+    // A direction that is none says nothing of who is inside.
+    if let inside @ Some(_) = passback::goes_in(event) {
+        passback::passed(context.state, &device, &person, Passage { inside, at: present.at });
+    }
     let all = &mut context.state.presence;
     if all.get(&person).is_some_and(|newer| newer.at > present.at) {
         return;
@@ -62,7 +67,9 @@ fn person(context: &Context, data: &Value, told: Option<&Credential>) -> Option<
         let own = context.state.credentials.get(&id);
         own.or(told.filter(|told| told.id == id))
     });
-    holder.map(|credential| credential.holder.clone()).or_else(|| text("holder").or_else(|| text("personId")).map(Arc::from))
+    let fits = |name: &&str| name.len() <= NAME_LEN_MAX || context.state.semantics < ANTI_PASSBACK;
+    let named = || text("holder").or_else(|| text("personId")).filter(fits).map(Arc::from);
+    holder.map(|credential| credential.holder.clone()).or_else(named)
 }
 
 /// People inside a site (or in a zone of any site), sorted.

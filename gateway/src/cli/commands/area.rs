@@ -15,23 +15,31 @@ pub enum AreaCommand {
     /// Forget on which side of an area with anti-passback somebody is: the next passage is free.
     Forgive {
         name: String,
-        /// Whose credential it is; everybody where it is absent.
-        #[arg(long, value_name = "HOLDER", required_unless_present = "everybody")]
-        person: Option<String>,
-        /// All people of the area, after an outage or an evacuation.
-        #[arg(long, conflicts_with = "person")]
-        everybody: bool,
+        #[command(flatten)]
+        whom: Whom,
     },
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Whom {
+    /// The holder of the credential.
+    #[arg(long, value_name = "HOLDER")]
+    person: Option<String>,
+    /// All people of the area, after an outage or an evacuation.
+    #[arg(long)]
+    everybody: bool,
 }
 
 pub async fn dispatch(client: &Client, command: AreaCommand, json: bool) -> Result<ExitCode> {
     match command {
         AreaCommand::List => {
-            let columns: [Column; 4] = [
+            let columns: [Column; 5] = [
                 ("AREA", |area| cell(&area["name"])),
                 ("DOORS", |area| area["doors"].as_array().map_or(0, Vec::len).to_string()),
                 ("ANTI-PASSBACK", |area| rule(&area["anti_passback"])),
                 ("INSIDE", |area| cell(&area["inside"])),
+                ("OUT OF REACH", |area| area["out_of_reach"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", ")),
             ];
             output::list(&client.get("/areas").await?, json, &columns, "no areas are declared");
         }
@@ -44,8 +52,9 @@ pub async fn dispatch(client: &Client, command: AreaCommand, json: bool) -> Resu
                 show(&body["data"]);
             }
         }
-        AreaCommand::Forgive { name, person, .. } => {
-            let body = client.post(&format!("/areas/{}/forgive", encoded(&name)), &json!({ "person": person })).await?;
+        AreaCommand::Forgive { name, whom: Whom { person, everybody } } => {
+            let wish = json!({ "person": person, "everybody": everybody });
+            let body = client.post(&format!("/areas/{}/forgive", encoded(&name)), &wish).await?;
             let data = &body["data"];
             match data["forgiven"].as_u64() {
                 _ if json => output::json(data),

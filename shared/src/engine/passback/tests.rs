@@ -149,7 +149,7 @@ fn s12_while_buildings_are_split_the_area_denies_or_warns_as_it_says() {
         let mut log = Log::mesh(rule, when_split);
         log.passback(PassbackCommand::Lost { site: "plant".into() }).expect("lost");
         assert_eq!(log.show("hq", "in"), entry, "{rule:?} {when_split:?}");
-        assert_eq!(log.show("hq", "out"), "granted, anti-passback-split");
+        assert_eq!(log.show("hq", "out"), "granted", "who leaves is let out without a word");
         assert_eq!(log.passback(PassbackCommand::Lost { site: "plant".into() }), Ok(Accepted::Duplicate));
         log.passback(PassbackCommand::Level { site: "plant".into() }).expect("level");
         assert_eq!(log.show("hq", "in"), "granted");
@@ -174,7 +174,7 @@ fn s12_a_building_that_decides_alone_knows_what_the_mesh_last_said_and_what_it_s
         let show = |alone: &mut Log, mesh: &Log| {
             let event = alone.event(PRESENTED, "hq", "in");
             let mut known = site::known(&mesh.state, &event);
-            assert!(known.areas[0].elsewhere && known.areas[0].passage.is_some_and(|passage| passage.inside), "{known:?}");
+            assert!(known.areas[0].elsewhere && known.areas[0].passage.is_some_and(|passage| passage.inside == Some(true)), "{known:?}");
             known.areas[0].elsewhere = elsewhere;
             known.areas[0].rule.when_split = when_split;
             let applied = alone.apply(Command::Site(SiteCommand::Alone { event, historical: false, known: Some(Box::new(known)) }));
@@ -209,7 +209,7 @@ fn s13_what_was_passed_meanwhile_counts_before_the_rule_is_hard_again() {
     let items = vec![heard(1, &went_in), heard(2, &again_in)];
     let from = GroupId::of_site(&"plant".into());
     mesh.apply(Command::Crossing(CrossingCommand::Deliver { from, items, upto_seq: 2 })).reply.expect("delivered");
-    assert_eq!(mesh.state.passback.passages["floor"]["vera"], Passage { inside: true, at: Timestamp(102 * HOUR) });
+    assert_eq!(mesh.state.passback.passages["floor"]["vera"], Passage { inside: Some(true), at: Timestamp(102 * HOUR) });
     mesh.passback(PassbackCommand::Level { site: "plant".into() }).expect("level");
     assert_eq!(mesh.show("hq", "in"), "anti-passback");
 
@@ -243,12 +243,51 @@ fn who_is_forgiven_comes_in_and_the_trail_says_who_forgave() {
             ("area.forgiven", "user:anna", Some(&Value::from(1i64)))
         );
         assert_eq!(log.show("hq", "in"), "granted");
+        // The other building was away, and tells now where she went before.
+        let mut before = log.event(PASSED, "plant", "in");
+        before.time = Timestamp(NOW.millis() - 1);
+        log.apply(Command::Event { event: before, historical: true }).reply.expect("taken");
+        assert_eq!(log.show("hq", "in"), "granted", "forgiven is forgiven");
+        log.at = log.at.plus(1_000);
     }
-    assert!(log.state.passback.is_empty(), "what is forgotten takes no room");
     log.pass("hq", "in");
     let area = Area { anti_passback: None, ..log.state.areas["floor"].clone() };
     log.apply(Command::Deploy { resources: vec![Resource::Area(area)], by: Actor::system() }).reply.expect("deployed");
+    assert!(log.state.passback.is_empty(), "what nobody asks for takes no room");
+}
+
+#[test]
+fn a_direction_that_is_none_says_nothing_and_one_may_shout() {
+    let mut log = Log::mesh(PassbackRule::Hard, WhenSplit::Deny);
+    log.pass("hq", "sideways");
     assert!(log.state.passback.is_empty());
+    log.pass("hq", "IN");
+    assert_eq!(log.show("hq", "in"), "anti-passback");
+    assert_eq!(log.show("hq", "sideways"), "anti-passback");
+    log.pass("hq", "OUT");
+    assert_eq!(log.show("hq", "in"), "granted");
+}
+
+#[test]
+fn the_rule_wants_doors_and_a_building_without_gateways_splits_nothing() {
+    let mut log = Log::mesh(PassbackRule::Hard, WhenSplit::Deny);
+    let area = Area { doors: vec!["hq/reader".into()], ..log.state.areas["floor"].clone() };
+    let refused = log.apply(Command::Deploy { resources: vec![Resource::Area(area)], by: Actor::system() }).reply.expect_err("refused");
+    assert!(refused.message.contains("not the reader beside it"), "{refused:?}");
+
+    let member = |site: &str| crate::engine::roster::Member {
+        site: site.into(),
+        address: "h:1".into(),
+        duty: crate::engine::roster::Duty::Auto,
+        joined_at: NOW,
+    };
+    log.state.roster.newest = NodeId(2);
+    log.state.roster.members = [(NodeId(1), member("hq")), (NodeId(2), member("plant"))].into();
+    log.passback(PassbackCommand::Lost { site: "plant".into() }).expect("lost");
+    assert_eq!(log.show("hq", "in"), "anti-passback-split");
+    let remove = crate::engine::roster::MemberCommand::Remove { node: NodeId(2), by: Actor::system() };
+    log.apply(Command::Member(remove)).reply.expect("removed");
+    assert_eq!(log.show("hq", "in"), "granted");
 }
 
 #[test]
@@ -266,7 +305,7 @@ fn an_older_build_in_the_mesh_is_never_told_of_the_rule() {
 #[test]
 fn the_people_of_an_area_are_bounded_and_the_one_seen_longest_ago_goes() {
     let mut log = Log::mesh(PassbackRule::Hard, WhenSplit::Deny);
-    let full = (0..PEOPLE_MAX).map(|n| (Arc::from(format!("p{n}")), Passage { inside: true, at: Timestamp(n as i64) })).collect();
+    let full = (0..PEOPLE_MAX).map(|n| (Arc::from(format!("p{n}")), Passage { inside: Some(true), at: Timestamp(n as i64) })).collect();
     log.state.passback.passages.insert("floor".into(), full);
     log.pass("hq", "in");
     let people = &log.state.passback.passages["floor"];
