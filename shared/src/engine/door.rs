@@ -75,14 +75,16 @@ fn presented(context: &mut Context, event: &Event, historical: bool, known: Opti
     let Some(reader) = source_device(event) else { return };
     let Some(door) = context.state.devices.get(&reader).and_then(|reader| reader.device.opens.clone()) else { return };
     let credential = CredentialId::new(event.data.get("credentialId").and_then(Value::as_str).unwrap_or_default());
-    let decision = decide(context, event, historical, &credential, &door, known).and_then(|(grant, warning)| {
+    let decision = decide(context, event, historical, &credential, &door, known).and_then(|leave| {
         open(context, &door, &credential, known).map_err(|reason| Denial { reason, area: None })?;
-        Ok((grant, warning))
+        Ok(leave)
     });
     let holder = known_credential(context, &credential, known).map_or(Value::Null, |credential| Value::String(credential.holder.clone()));
     let (action, kind, word, warning, area) = match decision {
-        Ok((grant, None)) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), None, None),
-        Ok((grant, Some((what, area)))) => ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), Some(what), Some(area)),
+        Ok(Leave { grant, against }) => {
+            let (warning, area) = against.unzip();
+            ("access.granted", GRANTED, ("grantId", Value::from(grant.as_str())), warning, area)
+        }
         Err(Denial { reason, area }) => ("access.denied", DENIED, ("reason", Value::from(&*reason)), None, area),
     };
     let said = [
@@ -115,6 +117,12 @@ fn known_credential<'a>(context: &'a Context, id: &CredentialId, known: Option<&
     context.state.credentials.get(id).or(of_mesh)
 }
 
+/// By which grant a door opens, and against the rule of which area.
+struct Leave {
+    grant: GrantId,
+    against: Option<(&'static str, Arc<str>)>,
+}
+
 /// Why a door stays shut, and by the rule of which area.
 struct Denial {
     reason: Arc<str>,
@@ -135,7 +143,7 @@ fn decide(
     credential: &CredentialId,
     door: &DeviceId,
     known: Option<&Known>,
-) -> Result<(GrantId, Option<(&'static str, Arc<str>)>), Denial> {
+) -> Result<Leave, Denial> {
     let now = context.now;
     if historical {
         return Err("historical".into());
@@ -178,8 +186,8 @@ fn decide(
     let in_time = here.find(|grant| grant.from <= now && now < grant.until);
     let Some(grant) = in_time.map(|grant| grant.id.clone()) else { return Err("outside-grant-time".into()) };
     match passback::judge(context, event, credential, door, known.map(|known| &*known.areas)) {
-        Judgement::Fine => Ok((grant, None)),
-        Judgement::Warned(what, area) => Ok((grant, Some((what, area)))),
+        Judgement::Fine => Ok(Leave { grant, against: None }),
+        Judgement::Warned(what, area) => Ok(Leave { grant, against: Some((what, area)) }),
         Judgement::Denied(why, area) => Err(Denial { reason: why.into(), area: Some(area) }),
     }
 }
