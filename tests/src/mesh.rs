@@ -12,7 +12,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// Between two looks at whether all gateways agree.
+const AGREED_PAUSE: Duration = Duration::from_millis(40);
+/// For a gateway to compute a trail of hours again.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 
 pub struct Mesh {
     pub nodes: Vec<Node>,
@@ -153,19 +159,52 @@ impl Mesh {
     /// Waits until all gateways have applied the same entries and everything of them is in their histories; gives back the
     /// digest that they have in common.
     pub async fn agreed(&self) -> Value {
-        until("equal state and audit at all gateways", async || {
-            let mut first = None;
-            for node in &self.nodes {
-                let digest = node.api.try_get("/state/digest").await?.data().clone();
-                let stored = node.api.try_get("/audit/verify").await?.data().clone();
-                let whole = stored["result"] == "verified" && stored["head"] == digest["audit_head"];
-                if !whole || digest != *first.get_or_insert(digest.clone()) {
-                    return None;
+        self.agreed_within(crate::wait::LONG).await
+    }
+
+    /// The same for a trail so long that to compute it again takes its time. Says what differs, where they do not come to agree.
+    pub async fn agreed_within(&self, bound: Duration) -> Value {
+        let mut seen = String::from("nothing was heard of them");
+        let looked = tokio::time::timeout(bound, async {
+            loop {
+                match self.common_digest().await {
+                    Ok(digest) => return digest,
+                    Err(differs) => seen = differs,
                 }
+                tokio::time::sleep(AGREED_PAUSE).await;
             }
-            first
-        })
-        .await
+        });
+        match looked.await {
+            Ok(digest) => digest,
+            Err(_) => panic!("no equal state and audit at all gateways within {bound:?}: {seen}"),
+        }
+    }
+
+    /// Digests are taken at once, and the trails computed again at once: a trail that grew meanwhile still holds this one's head.
+    async fn common_digest(&self) -> Result<Value, String> {
+        let digests = self.ask_all("/state/digest").await?;
+        let first = digests.first().cloned().unwrap_or_default();
+        if digests.iter().any(|digest| *digest != first) {
+            return Err(format!("digests {}", Value::from(digests)));
+        }
+        let trails = self.ask_all("/audit/verify").await?;
+        let before = first["audit_seq"].as_u64().unwrap_or(0).saturating_sub(1);
+        let heads = self.ask_all(&format!("/audit?limit=1&after={before}")).await?;
+        let whole = |(trail, head): (&Value, &Value)| trail["result"] == "verified" && head[0]["hash"] == first["audit_head"];
+        if trails.iter().zip(&heads).all(whole) {
+            return Ok(first);
+        }
+        Err(format!("digest {first}, trails {}, links at its head {}", Value::from(trails), Value::from(heads)))
+    }
+
+    /// What each gateway answers, asked at once.
+    async fn ask_all(&self, path: &str) -> Result<Vec<Value>, String> {
+        let asked = self.nodes.iter().map(|node| async move {
+            let request = node.api.request("GET", &format!("/api/v1{path}")).timeout(ANSWER_TIME_MAX);
+            node.api.send(request).await.map(|answer| answer.data().clone())
+        });
+        let answers: Option<Vec<Value>> = futures::future::join_all(asked).await.into_iter().collect();
+        answers.ok_or_else(|| format!("a gateway gives no answer to {path}"))
     }
 
     /// Declares a profile and a device of it at the first gateway's site, and gives back how the device logs in.

@@ -71,15 +71,15 @@ pub async fn run(program: &str, seed: u64, until: Until, say: impl Fn(&str)) -> 
     world.mesh.ready().await;
     load.finish().await;
     let found = registers.finish().await;
+    // Also where it ends without one.
+    world.mesh.folder.disable_cleanup(true);
+    say(&format!("the gateways' folders are in {}", world.mesh.folder.path().display()));
     let mut verdict = Verdict::of(&world.mesh, &witness, found, &cloud, steps).await;
     verdict.broken.append(&mut world.broken);
     verdict.lost_bytes = world.lost_bytes;
     drop(load);
     cloud.stop().await;
-    if !verdict.broken.is_empty() {
-        world.mesh.folder.disable_cleanup(true);
-        say(&format!("what the gateways wrote is kept in {}", world.mesh.folder.path().display()));
-    }
+    world.mesh.folder.disable_cleanup(!verdict.broken.is_empty());
     verdict
 }
 

@@ -14,6 +14,9 @@ use std::time::Duration;
 const PAGES_MAX: usize = 10_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// For the trail of a long run to be computed again at all gateways, a few times.
+const AGREED_TIME_MAX: Duration = Duration::from_secs(400);
+
 #[derive(Debug, serde::Serialize)]
 pub struct Verdict {
     pub steps: usize,
@@ -44,7 +47,7 @@ impl Verdict {
         for row in stuck.data().as_array().into_iter().flatten() {
             broken.push(format!("an incident that nobody can be blamed for: {row}"));
         }
-        patiently("all gateways agree", async || tokio::time::timeout(crate::wait::LONG / 2, mesh.agreed()).await.ok()).await;
+        mesh.agreed_within(AGREED_TIME_MAX).await;
 
         let (events, turns) = (witness.events(), witness.turns());
         let heard = times(api, "chaos/heard", "output", &mut broken).await;
