@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use spalla_shared::engine::State;
 use spalla_shared::engine::command::FlowSelector;
 use spalla_shared::flow::plan::Scope;
-use spalla_shared::id::{GroupId, SiteId};
+use spalla_shared::id::{GroupId, NodeId, SiteId};
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct GroupQuery {
@@ -40,7 +41,7 @@ impl App {
 
     /// The groups that are asked for; all that are here where none is.
     pub(super) fn groups_of(&self, query: &GroupQuery) -> Result<Vec<GroupRef>, ApiError> {
-        Ok(self.wanted(query)?.map_or_else(|| self.groups.to_vec(), |group| vec![group]))
+        Ok(self.wanted(query)?.map_or_else(|| self.groups(), |group| vec![group]))
     }
 
     fn wanted(&self, query: &GroupQuery) -> Result<Option<GroupRef>, ApiError> {
@@ -49,19 +50,24 @@ impl App {
     }
 
     pub(super) fn here(&self, id: &GroupId) -> Result<GroupRef, ApiError> {
-        if let Some(group) = self.groups.iter().find(|group| group.id() == id) {
-            return Ok(group.clone());
+        if let Some(group) = self.groups().into_iter().find(|group| group.id() == id) {
+            return Ok(group);
         }
-        Err(ApiError::not_found(match self.plans.iter().find(|plan| plan.id == *id) {
-            Some(plan) => {
-                let nodes: Vec<String> = plan.voters.iter().chain(&plan.learners).map(ToString::to_string).collect();
-                format!("group `{id}` has no copy at this gateway; ask gateway {}", nodes.join(" or "))
-            }
-            None => {
-                let known: Vec<&str> = self.plans.iter().map(|plan| plan.id.as_str()).collect();
-                format!("there is no group `{id}`; there are {}", known.join(", "))
-            }
+        let members = &self.group.state().read().roster.members;
+        let named = |node: &NodeId| members.get(node).map(|member| GroupId::of_site(&member.site)).as_ref() == Some(id);
+        let nodes: Vec<String> = members.keys().filter(|node| named(node)).map(ToString::to_string).collect();
+        Err(ApiError::not_found(if nodes.is_empty() {
+            let sites: BTreeSet<&SiteId> = members.values().map(|member| &member.site).collect();
+            let known: Vec<String> = sites.into_iter().map(|site| GroupId::of_site(site).to_string()).collect();
+            format!("there is no group `{id}`; there are mesh, {}", known.join(", "))
+        } else {
+            format!("group `{id}` has no copy at this gateway; ask gateway {}", nodes.join(" or "))
         }))
+    }
+
+    /// All groups that this gateway has a copy of.
+    pub(super) fn groups(&self) -> Vec<GroupRef> {
+        self.members.mesh.upgrade().map(|mesh| mesh.groups()).unwrap_or_default()
     }
 
     /// The group in which a flow is started: the mesh's, or this building's for one that lives there.
@@ -81,15 +87,15 @@ impl App {
         if let Some(group) = self.wanted(query)? {
             return Ok(group);
         }
-        let found = self.groups.iter().find(|group| has(&group.state().read()));
-        Ok(found.unwrap_or(&self.group).clone())
+        let found = self.groups().into_iter().find(|group| has(&group.state().read()));
+        Ok(found.unwrap_or_else(|| self.group.clone()))
     }
 
     /// One line for each group that is here.
     pub(super) fn group_lines(&self) -> Vec<Value> {
         let line = |group: &GroupRef| {
             let (leadership, freshness) = (group.leadership().borrow().clone(), group.freshness());
-            let voter = self.plans.iter().any(|plan| plan.id == *group.id() && plan.voters.contains(&self.config.node));
+            let voter = group.members().iter().any(|member| member.node == self.config.node && member.voter);
             let state = group.state().read();
             let owed: usize = state.crossings.owed.values().map(|owed| owed.items.len()).sum();
             json!({
@@ -98,6 +104,6 @@ impl App {
                 "declared_at": state.declared_at, "mirrored": state.beside.as_ref().map(|beside| beside.mirrored), "owes": owed, "mesh_heard_at": state.beside.as_ref().and_then(|beside| beside.heard_at).map(|at| at.to_rfc3339()),
             })
         };
-        self.groups.iter().map(line).collect()
+        self.groups().iter().map(line).collect()
     }
 }

@@ -36,7 +36,7 @@ pub use error::ApiError;
 pub use listen::{Server, StartError, serve};
 
 use crate::config::Config;
-use crate::consensus::{Freshness, GroupPlan, GroupRef, Receipt};
+use crate::consensus::{Freshness, GroupRef, Receipt};
 use crate::history::{History, Reader};
 use crate::ingress::{Proposals, Watch};
 use crate::listeners::Listeners;
@@ -63,10 +63,6 @@ pub struct App {
     pub config: Arc<Config>,
     /// The mesh's.
     pub group: GroupRef,
-    /// All groups that this gateway has a copy of, the mesh's among them.
-    pub groups: Arc<[GroupRef]>,
-    /// Which gateways each group of the mesh began with.
-    pub plans: Arc<[GroupPlan]>,
     pub history: Reader,
     /// For backups.
     pub history_file: History,

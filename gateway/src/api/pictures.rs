@@ -28,7 +28,8 @@ pub async fn flow(State(app): State<App>, Path((namespace, name, version)): Path
 pub async fn instance(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id = InstanceId::new(&id);
     let internal = |error: crate::history::HistoryError| ApiError::internal(error.to_string());
-    let running = app.groups.iter().find_map(|group| Some((group.id(), group.state().read().instances.get(&id).cloned()?)));
+    let groups = app.groups();
+    let running = groups.iter().find_map(|group| Some((group.id(), group.state().read().instances.get(&id).cloned()?)));
     let (key, mut shown) = match running {
         Some((group, instance)) => (instance.flow.clone(), running_row(group, &instance)),
         None => {

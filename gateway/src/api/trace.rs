@@ -127,7 +127,7 @@ fn event(kind: &str, data: &Value) -> Event {
 /// The instance, running or in history.
 async fn known(app: &App, id: &str) -> Result<InstanceId, ApiError> {
     let id = InstanceId::new(id);
-    let running = app.groups.iter().any(|group| group.state().read().instances.contains_key(&id));
+    let running = app.groups().iter().any(|group| group.state().read().instances.contains_key(&id));
     if running || app.history.instance(id.clone()).await.map_err(internal)?.is_some() {
         return Ok(id);
     }

@@ -54,9 +54,6 @@ impl Bridge {
         loop {
             if !leadership.borrow_and_update().is_self {
                 level = None;
-                if self.has_no_group() && !self.mesh.freshness().stale {
-                    let _ = self.heard_out().await.inspect_err(|error| tracing::debug!(%error, "not told as level yet"));
-                }
                 if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN, leadership.changed()).await {
                     return;
                 }
@@ -94,14 +91,6 @@ impl Bridge {
             self.heard_out().await?;
         }
         Ok(())
-    }
-
-    /// This gateway joined a building that has no group of its own: nothing was taken alone there, so the mesh has heard all of it.
-    fn has_no_group(&self) -> bool {
-        let state = self.mesh.state().read();
-        let mut of_site = state.roster.members.iter().filter(|(_, member)| self.site.id().site().as_ref() == Some(&member.site));
-        // Those who began a group have lower ids.
-        of_site.next().is_some_and(|(node, _)| *node == self.mesh.node()) && self.site.members().is_empty()
     }
 
     /// Once the mesh has all that was owed it: people who went in meanwhile are known to be inside.

@@ -57,19 +57,26 @@ impl Core {
         })
     }
 
-    /// On the leader: a quorum answered it within the time in which no other can have been elected.
-    fn has_quorum(&self) -> bool {
-        self.with_metrics(|metrics| self.quorum_age(metrics).is_some_and(|age| age < self.tuning.election_min))
-    }
-
-    /// The first entry of a term is its leader's own, so everything committed before it is applied too, and the log's time is known.
-    pub fn is_caught_up(metrics: &RaftMetrics<Types>) -> bool {
-        metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term)
+    /// This gateway leads: a quorum answered it within the time in which no other can have been elected, and it has applied an entry of
+    /// its term. The first one of a term is its leader's own, so everything committed before is applied too, and the log's time is known.
+    pub fn leads(&self, metrics: &RaftMetrics<Types>) -> bool {
+        let caught_up = metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term);
+        caught_up && self.quorum_age(metrics).is_some_and(|age| age < self.tuning.election_min)
     }
 
     /// A leader that may stamp.
     pub fn may_stamp(&self) -> bool {
-        self.has_quorum() && self.with_metrics(Self::is_caught_up)
+        self.with_metrics(|metrics| self.leads(metrics))
+    }
+
+    /// Nobody's vote is waited for: one gateway votes, or none does yet.
+    pub fn is_lone(metrics: &RaftMetrics<Types>) -> bool {
+        metrics.membership_config.membership().voter_ids().nth(1).is_none()
+    }
+
+    /// After so long without a word of the leader, what stands here may be old.
+    pub fn silence_max(&self) -> Duration {
+        if self.with_metrics(Self::is_lone) { self.tuning.lone_silence_max() } else { self.tuning.election_max }
     }
 
     /// How long ago a quorum answered this leader; zero where it is a quorum by itself.
@@ -77,8 +84,7 @@ impl Core {
         if metrics.state != ServerState::Leader {
             return None;
         }
-        let mut voters = metrics.membership_config.membership().voter_ids();
-        if voters.next() == Some(self.node.0) && voters.next().is_none() {
+        if Self::is_lone(metrics) && metrics.membership_config.membership().voter_ids().next() == Some(self.node.0) {
             return Some(Duration::ZERO);
         }
         metrics.last_quorum_acked.map(|at| at.elapsed())

@@ -157,7 +157,7 @@ impl Group for RaftGroup {
     fn freshness(&self) -> Freshness {
         let age = self.core.leader_age();
         let leader = self.core.with_metrics(|metrics| metrics.current_leader.map(NodeId));
-        let limit = self.core.tuning.election_max;
+        let limit = self.core.silence_max();
         Freshness {
             applied: *self.core.view.applied().borrow(),
             leader,

@@ -2,8 +2,9 @@
 //! the copies are taken, which share all that is large, and goes on before they are written anywhere.
 
 use super::MemberError;
-use super::machine::Held;
+use super::machine::{Held, index_of};
 use super::mesh::Mesh;
+use super::types::SnapshotMeta;
 use crate::storage::SnapshotImage;
 use spalla_shared::codec;
 use spalla_shared::engine::State;
@@ -27,7 +28,7 @@ impl Mesh {
     /// `cut` is called while everything stands still; it must not wait. Records of all entries in the images were handed to the
     /// sink before, none of later ones.
     pub async fn images<T>(&self, cut: impl FnOnce() -> T) -> Result<(Vec<GroupImage>, T), MemberError> {
-        let groups: Vec<_> = self.registry.groups.read().values().cloned().collect();
+        let groups: Vec<_> = self.host.registry.groups.read().values().cloned().collect();
         let mut held: Vec<(GroupId, Held)> = Vec::with_capacity(groups.len());
         for group in groups {
             let hold = tokio::time::timeout(HOLD_TIME_MAX, group.core.view.hold()).await;
@@ -40,17 +41,18 @@ impl Mesh {
             let copy = held.release().ok_or_else(|| MemberError::Failed("this gateway is too busy to stand still; try again".into()))?;
             copies.push((group, copy));
         }
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let encode = move || {
-            let images = copies.into_iter().map(|(group, (meta, state))| {
-                let image = SnapshotImage::new(&codec::encode(&meta), &codec::encode(&state));
-                GroupImage { group, applied: meta.last_log_id.as_ref().map_or(0, |id| id.index), state, image }
-            });
-            drop(tell.send(images.collect()));
+        let image = |(group, (meta, state)): (GroupId, (SnapshotMeta, State))| {
+            let image = SnapshotImage::new(&codec::encode(&meta), &codec::encode(&state));
+            GroupImage { group, applied: index_of(&meta), state, image }
         };
-        let thread = std::thread::Builder::new().name("backup".into()).stack_size(STACK_LEN);
-        thread.spawn(encode).map_err(|error| MemberError::Failed(error.to_string()))?;
-        let images = told.await.map_err(|_| MemberError::Failed("writing the images panicked".into()))?;
-        Ok((images, cut))
+        Ok((on_deep_stack(move || copies.into_iter().map(image).collect()).await?, cut))
     }
+}
+
+/// For what walks through whole states.
+pub(super) async fn on_deep_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, MemberError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("images".into()).stack_size(STACK_LEN);
+    thread.spawn(move || drop(tell.send(work()))).map_err(|error| MemberError::Failed(error.to_string()))?;
+    told.await.map_err(|_| MemberError::Failed("writing a state down panicked".into()))
 }

@@ -75,6 +75,12 @@ impl View {
         (position.last, position.membership)
     }
 
+    /// The newest applied entry, and what stands in the state then.
+    pub fn last_and<T>(&self, read: impl FnOnce(&State) -> T) -> (Option<LogId>, T) {
+        let position = self.position.lock();
+        (position.last, read(&self.state.read()))
+    }
+
     /// The newest applied entry.
     pub fn last(&self) -> Option<LogId> {
         self.position.lock().last

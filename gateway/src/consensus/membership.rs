@@ -34,23 +34,23 @@ pub enum MemberError {
 impl Mesh {
     /// All others that belong to the mesh.
     pub fn peers(&self) -> Vec<Gateway> {
-        self.registry.links.peers()
+        self.host.registry.links.peers()
     }
 
     /// Addresses, and who is refused from now on.
     pub fn learn(&self, roster: &Roster) -> Result<(), TlsError> {
         let still: BTreeSet<NodeId> = self.groups().iter().flat_map(|group| group.members()).map(|member| member.node).collect();
-        self.registry.links.learn(roster, &still)
+        self.host.registry.links.learn(roster, &still)
     }
 
     /// Why this gateway belongs to the mesh no more, once another one says so. It works on until it is told to `fail`.
     pub fn cast_out(&self) -> watch::Receiver<Option<String>> {
-        self.registry.links.cast_out()
+        self.host.registry.links.cast_out()
     }
 
     /// This gateway must stop, for `reason`.
     pub fn fail(&self, reason: String) {
-        self.failure.set(reason);
+        self.host.failure.set(reason);
     }
 
     /// Takes `node` in as a learner. On the leader.
@@ -86,7 +86,7 @@ impl Mesh {
     }
 
     fn running(&self, group: &GroupId) -> Result<Arc<RaftGroup>, MemberError> {
-        self.registry.group(group).ok_or_else(|| MemberError::NoGroup(group.clone()))
+        self.host.registry.group(group).ok_or_else(|| MemberError::NoGroup(group.clone()))
     }
 }
 

@@ -1,31 +1,27 @@
 //! All groups of this gateway, with what they share: the log, the connections, the mesh listener, and runtime threads of
 //! their own, so that a flood of device messages cannot hold up a heartbeat.
 
-use super::core::Core;
+#[cfg(test)]
 use super::group::RaftGroup;
+use super::host::{Host, WANTED_MAX};
 use super::links::{Gateway, Links};
 use super::log_store::LogStore;
-use super::machine::{Apply, Machine};
-use super::network::Network;
+use super::machine::Apply;
+use super::place::{groups_in, region_of};
 use super::plan::GroupPlan;
 use super::registry::Registry;
 use super::tuning::Tuning;
-use super::types::Raft;
 use super::wire::{self, Digest, To};
-use super::{Failure, GroupRef, Leadership, RecordSink, propose, watchman};
-use crate::storage::{Log, LogError, Meta, MetaError, SnapshotError, SnapshotFolder};
+use super::{Failure, GroupRef, RecordSink};
+use crate::storage::{Log, LogError, Meta, MetaError, SnapshotError};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use openraft::BasicNode;
-use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
 use spalla_broker::rpc::{BindError, RpcError, Server, Service, Tls, TlsError};
-use spalla_shared::id::{GroupId, NodeId, derived_u64};
-use std::collections::{BTreeMap, BTreeSet};
+use spalla_shared::id::{GroupId, NodeId};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -79,9 +75,7 @@ pub enum StartError {
 pub struct Mesh {
     boot: u64,
     address: SocketAddr,
-    pub(super) registry: Arc<Registry>,
-    pub(super) failure: Failure,
-    log: Arc<Log>,
+    pub(super) host: Arc<Host>,
     server: Mutex<Option<Server>>,
     runtime: Mutex<Option<Runtime>>,
     /// Keeps the folder for this process; the last to go.
@@ -104,13 +98,11 @@ impl Mesh {
             .map_err(|error| StartError::Runtime(error.to_string()))?;
         let runtime = Guard(Some(runtime));
         let started = runtime.handle()?.spawn(start(config, apply, sink)).await;
-        let (meta, log, registry, failure, server) = started.map_err(|error| StartError::Runtime(error.to_string()))??;
+        let (meta, host, server) = started.map_err(|error| StartError::Runtime(error.to_string()))??;
         Ok(Self {
             boot: meta.boot(),
             address: server.address(),
-            registry,
-            failure,
-            log,
+            host,
             server: Mutex::new(Some(server)),
             runtime: Mutex::new(runtime.keep()),
             _meta: meta,
@@ -118,7 +110,7 @@ impl Mesh {
     }
 
     pub fn node(&self) -> NodeId {
-        self.registry.node
+        self.host.registry.node
     }
 
     /// Grows by one with each start of this gateway.
@@ -132,36 +124,41 @@ impl Mesh {
     }
 
     pub fn group(&self, id: &GroupId) -> Option<GroupRef> {
-        self.registry.group(id).map(|group| group as GroupRef)
+        self.host.registry.group(id).map(|group| group as GroupRef)
     }
 
     #[cfg(test)]
     pub(super) fn raft_group(&self, id: &GroupId) -> Option<Arc<RaftGroup>> {
-        self.registry.group(id)
+        self.host.registry.group(id)
     }
 
     pub fn groups(&self) -> Vec<GroupRef> {
-        self.registry.groups.read().values().map(|group| group.clone() as GroupRef).collect()
+        self.host.registry.groups.read().values().map(|group| group.clone() as GroupRef).collect()
+    }
+
+    /// Changes when a group was begun here: then [`groups`](Self::groups) has one more.
+    pub fn begun(&self) -> watch::Receiver<u64> {
+        self.host.begun.subscribe()
     }
 
     /// Becomes the reason for which this gateway must stop: its main then ends the process with it.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.failure.watch()
+        self.host.failure.watch()
     }
 
     /// Answers calls whose method begins with `prefix`.
     pub fn register(&self, prefix: &str, service: Arc<dyn Service>) {
-        self.registry.register(prefix, service);
+        self.host.registry.register(prefix, service);
     }
 
     /// Calls `method` at `node`, which may be this one.
     pub async fn call(&self, node: NodeId, method: &str, body: Bytes, timeout: Duration) -> Result<Bytes, RpcError> {
         if node == self.node() {
-            let call = self.registry.call(node, method, body);
+            let call = self.host.registry.call(node, method, body);
             return tokio::time::timeout(timeout, call).await.unwrap_or(Err(RpcError::Timeout));
         }
-        let link = self.registry.links.to(node)?;
-        self.registry.links.heed(link.calls.call(method, body, timeout).await)
+        let link = self.host.registry.links.to(node)?;
+        self.host.registry.links.heed(link.calls.call(method, body, timeout).await)
     }
 
     /// The digest of a group's state at `node`, and the log index at which it stands there.
@@ -172,7 +169,7 @@ impl Mesh {
 
     /// Stops taking part and closes the files. What is committed stays.
     pub async fn stop(self) {
-        let groups: Vec<_> = self.registry.groups.read().values().cloned().collect();
+        let groups: Vec<_> = self.host.registry.groups.read().values().cloned().collect();
         for group in groups {
             // It only says that the task had ended before.
             drop(group.core.raft.shutdown().await);
@@ -185,7 +182,7 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         self.server.lock().take();
         end(self.runtime.lock().take());
-        self.log.close();
+        self.host.log.close();
     }
 }
 
@@ -213,7 +210,7 @@ fn end(runtime: Option<Runtime>) {
     drop(std::thread::spawn(move || runtime.shutdown_timeout(STOP_TIMEOUT)).join());
 }
 
-type Started = (Meta, Arc<Log>, Arc<Registry>, Failure, Server);
+type Started = (Meta, Arc<Host>, Server);
 
 /// On the mesh's own runtime.
 async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> Result<Started, StartError> {
@@ -224,19 +221,38 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
     let meta = Meta::open(&config.data, config.node)?;
     let log = Arc::new(Log::open(&config.data.join("raft"))?);
     let links = Arc::new(Links::new(config.node, &config.gateways, &config.tls)?);
-    let registry = Arc::new(Registry::new(config.node, links.clone()));
+    let (wanted, wishes) = mpsc::channel(WANTED_MAX);
+    let registry = Arc::new(Registry::new(config.node, links.clone(), wanted));
     let failure = Failure::new();
     tokio::spawn(pass_on(log.failure(), failure.clone()));
     let server = Server::bind(config.listen, &config.tls, registry.clone()).await?;
     refuse_wiped(&config, &log, &registry.links).await?;
-    for plan in &config.groups {
-        if plan.has(config.node) {
-            let group = begin(&config, plan, &log, &registry, &failure, apply, sink.clone()).await?;
-            registry.groups.write().insert(plan.id.clone(), group.clone());
-            initialise(&config, plan, &group).await?;
+    let host = Arc::new(Host {
+        node: config.node,
+        data: config.data.clone(),
+        gateways: config.gateways,
+        tuning: config.tuning,
+        log,
+        registry,
+        failure,
+        apply,
+        sink,
+        begun: watch::Sender::new(0),
+    });
+    for plan in config.groups.iter().filter(|plan| plan.has(config.node)) {
+        let group = host.begin(&plan.id).await?;
+        if config.founds && plan.voters.contains(&config.node) {
+            host.initialise(plan, &group).await?;
         }
     }
-    Ok((meta, log, registry, failure, server))
+    // Copies that this gateway came to hold since.
+    for group in groups_in(&config.data) {
+        if host.registry.group(&group).is_none() {
+            host.begin(&group).await?;
+        }
+    }
+    tokio::spawn(host.clone().heed_wishes(wishes));
+    Ok((meta, host, server))
 }
 
 /// A gateway whose disk was wiped has forgotten its votes and entries; under its old id it could undo what a quorum confirmed.
@@ -262,81 +278,6 @@ async fn refuse_wiped(config: &MeshConfig, log: &Log, links: &Links) -> Result<(
         }
     }
     Ok(())
-}
-
-async fn begin(
-    config: &MeshConfig,
-    plan: &GroupPlan,
-    log: &Log,
-    registry: &Registry,
-    failure: &Failure,
-    apply: Apply,
-    sink: Arc<dyn RecordSink>,
-) -> Result<Arc<RaftGroup>, StartError> {
-    let fail = |reason: String| StartError::Group { group: plan.id.clone(), reason };
-    let tuning = config.tuning.for_voters(plan.voters.len());
-    let settings = tuning.raft(plan.id.as_str()).map_err(|error| fail(error.to_string()))?;
-    let store = LogStore::open(log.file(region_of(&plan.id)))?;
-    let folder = SnapshotFolder::open(&folder_of(&config.data, &plan.id))?;
-    let (machine, view) = Machine::open(plan.id.clone(), folder, apply, sink, failure.clone())?;
-    // Before a word of theirs can be heard: who was removed, and who is where now.
-    // Buildings' groups have no roster: theirs would make the removed welcome again.
-    if plan.id == GroupId::mesh() {
-        let roster = view.state.read().roster.clone();
-        registry.links.learn(&roster, &BTreeSet::new())?;
-    }
-    let network = Network { node: config.node, group: plan.id.clone(), links: registry.links.clone() };
-    let raft = Raft::new(config.node.0, settings, network, store, machine).await.map_err(|error| fail(error.to_string()))?;
-
-    // Who was a member when this gateway went down may stand in no settings file.
-    for (id, node) in raft.metrics().borrow_watched().membership_config.nodes() {
-        registry.links.ensure(NodeId(*id), &node.addr);
-    }
-    let core = Arc::new(Core::new(plan.id.clone(), config.node, raft, view, registry.links.clone(), tuning));
-    let (waiting, commands) = mpsc::channel(propose::WAITING_MAX);
-    tokio::spawn(propose::run(core.clone(), commands));
-    let (told, leadership) = watch::channel(Leadership::default());
-    tokio::spawn(watchman::run(core.clone(), told, failure.clone(), nodes(config, &plan.learners)));
-    Ok(Arc::new(RaftGroup::new(core, waiting, leadership)))
-}
-
-/// All voters begin an empty group alike; where it is begun already, nothing happens.
-async fn initialise(config: &MeshConfig, plan: &GroupPlan, group: &RaftGroup) -> Result<(), StartError> {
-    if !config.founds || !plan.voters.contains(&config.node) {
-        return Ok(());
-    }
-    match group.core.raft.initialize(nodes(config, &plan.voters)).await {
-        // Nobody else could be elected: there is nothing to wait for.
-        Err(RaftError::APIError(InitializeError::NotAllowed(_))) if plan.voters.len() == 1 => {
-            let asked = group.core.raft.trigger().elect(false).await;
-            asked.map_err(|error| StartError::Group { group: plan.id.clone(), reason: error.to_string() })
-        }
-        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-        Err(error) => Err(StartError::Group { group: plan.id.clone(), reason: error.to_string() }),
-    }
-}
-
-fn nodes(config: &MeshConfig, ids: &[NodeId]) -> BTreeMap<u64, BasicNode> {
-    let of = |id: &NodeId| config.gateways.iter().find(|gateway| gateway.node == *id);
-    ids.iter().filter_map(of).map(|gateway| (gateway.node.0, BasicNode::new(&gateway.address))).collect()
-}
-
-/// The group's number in the log.
-pub(super) fn region_of(group: &GroupId) -> u64 {
-    derived_u64(group, 0, 0, "log")
-}
-
-/// `snapshots/mesh`, `snapshots/site%3Ahq`.
-pub(super) fn folder_of(data: &Path, group: &GroupId) -> PathBuf {
-    let mut name = String::new();
-    for byte in group.as_str().bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
-            name.push(char::from(byte));
-        } else {
-            name.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    data.join("snapshots").join(name)
 }
 
 async fn pass_on(mut from: watch::Receiver<Option<String>>, failure: Failure) {

@@ -8,13 +8,16 @@
 mod core;
 mod failure;
 mod group;
+mod host;
 mod images;
+mod life;
 mod links;
 mod log_store;
 mod machine;
 mod membership;
 mod mesh;
 mod network;
+mod place;
 mod plan;
 mod propose;
 pub mod recovery;
@@ -30,10 +33,11 @@ mod wire;
 
 pub use failure::Failure;
 pub use images::GroupImage;
+pub use life::Standing;
 pub use links::Gateway;
 pub use membership::MemberError;
 pub use mesh::{Mesh, MeshConfig, StartError};
-pub use plan::{GroupPlan, VOTERS_MAX};
+pub use plan::{GroupPlan, VOTERS_MAX, copies};
 pub use tuning::Tuning;
 pub use wire::Digest;
 

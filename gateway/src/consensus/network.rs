@@ -37,7 +37,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Target {
         self.links.ensure(NodeId(target), &node.addr);
-        Target { node: self.node, target: NodeId(target), group: self.group.clone(), links: self.links.clone() }
+        Target::new(self.node, NodeId(target), self.group.clone(), self.links.clone())
     }
 }
 
@@ -50,6 +50,10 @@ pub struct Target {
 }
 
 impl Target {
+    pub fn new(node: NodeId, target: NodeId, group: GroupId, links: Arc<Links>) -> Self {
+        Self { node, target, group, links }
+    }
+
     async fn call<Q: Serialize, A: DeserializeOwned>(
         &self,
         pick: impl Fn(&Link) -> &Peer,
@@ -81,7 +85,7 @@ impl Target {
     }
 
     /// Sends what the other side lacks, from where an earlier attempt ended.
-    async fn send(&self, vote: RaftVote, image: &SnapshotImage, install_timeout: Duration) -> Result<RaftVote, RPCError<Types>> {
+    pub(super) async fn send(&self, vote: RaftVote, image: &SnapshotImage, install_timeout: Duration) -> Result<RaftVote, RPCError<Types>> {
         let bytes = image.bytes();
         let transfer = Transfer { len: bytes.len() as u64, checksum: crc32fast::hash(bytes) };
         let mut offset = 0;

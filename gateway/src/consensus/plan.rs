@@ -45,7 +45,7 @@ impl GroupPlan {
         let own: Vec<NodeId> = gateways.iter().filter(|gateway| gateway.site == *site).map(|gateway| gateway.node).collect();
         let (mut voters, mut learners) = (own.clone(), Vec::new());
         learners.extend(voters.drain(own.len().min(VOTERS_MAX)..));
-        let mut copies = copies(&id, site, gateways).into_iter();
+        let mut copies = copies(site, gateways.iter().map(|gateway| (gateway.node, &gateway.site))).into_iter();
         if voters.len() % 2 == 0 {
             voters.extend(copies.next());
         }
@@ -58,13 +58,15 @@ impl GroupPlan {
     }
 }
 
-/// Spread over the mesh by chance that all agree on, each in another building where there are enough.
-fn copies(id: &GroupId, site: &SiteId, gateways: &[Gateway]) -> Vec<NodeId> {
-    let mut others: Vec<&Gateway> = gateways.iter().filter(|gateway| gateway.site != *site).collect();
-    others.sort_by_key(|gateway| (derived_u64(id, gateway.node.0, 0, "copies"), gateway.node));
+/// Gateways of other buildings that hold a copy of the group of `site`: spread over the mesh by chance that all agree on, each in another
+/// building where there are enough.
+pub fn copies<'a>(site: &SiteId, gateways: impl Iterator<Item = (NodeId, &'a SiteId)>) -> Vec<NodeId> {
+    let id = GroupId::of_site(site);
+    let mut others: Vec<(NodeId, &SiteId)> = gateways.filter(|(_, other)| *other != site).collect();
+    others.sort_by_key(|(node, _)| (derived_u64(&id, node.0, 0, "copies"), *node));
     let mut seen = BTreeSet::new();
-    let (first, more): (Vec<&Gateway>, Vec<&Gateway>) = others.into_iter().partition(|gateway| seen.insert(&gateway.site));
-    first.into_iter().chain(more).map(|gateway| gateway.node).take(COPIES_ELSEWHERE).collect()
+    let (first, more): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, site)| seen.insert(*site));
+    first.into_iter().chain(more).map(|(node, _)| node).take(COPIES_ELSEWHERE).collect()
 }
 
 #[cfg(test)]

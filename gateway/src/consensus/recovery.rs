@@ -4,7 +4,8 @@
 
 use super::log_store::LogStore;
 use super::machine::{Machine, View};
-use super::mesh::{StartError, folder_of, region_of};
+use super::mesh::StartError;
+use super::place::{folder_of, region_of};
 use super::types::{LogId, Proposal, RaftEntry, RaftVote};
 use super::{Failure, RecordSink};
 use crate::storage::{Log, Meta, SnapshotFolder};

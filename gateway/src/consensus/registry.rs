@@ -11,17 +11,20 @@ use spalla_broker::rpc::{RpcError, Service};
 use spalla_shared::id::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 pub struct Registry {
     pub node: NodeId,
     pub links: Arc<Links>,
     pub groups: RwLock<BTreeMap<GroupId, Arc<RaftGroup>>>,
     services: RwLock<Vec<(String, Arc<dyn Service>)>>,
+    /// Groups of which a leader elsewhere wants a copy here.
+    wanted: mpsc::Sender<GroupId>,
 }
 
 impl Registry {
-    pub fn new(node: NodeId, links: Arc<Links>) -> Self {
-        Self { node, links, groups: RwLock::default(), services: RwLock::default() }
+    pub fn new(node: NodeId, links: Arc<Links>, wanted: mpsc::Sender<GroupId>) -> Self {
+        Self { node, links, groups: RwLock::default(), services: RwLock::default(), wanted }
     }
 
     /// The newest registration of a prefix counts; among several that fit, the longest.
@@ -44,6 +47,20 @@ impl Registry {
         let group = self.group(&to.group).ok_or_else(|| RpcError::Refused(format!("group `{}` does not run here", to.group)))?;
         Ok((group, to.body))
     }
+
+    /// The same for what only a leader sends: it wants a copy here, and asks again.
+    fn open_or_begin<T: DeserializeOwned>(&self, body: &[u8]) -> Result<(Arc<RaftGroup>, T), RpcError> {
+        let opened = self.open(body);
+        if opened.is_err()
+            && let Ok(to) = wire::request::<To<T>>(body)
+            && to.node == self.node
+            && self.group(&to.group).is_none()
+        {
+            // Full: those that wait were asked for before.
+            drop(self.wanted.try_send(to.group));
+        }
+        opened
+    }
 }
 
 #[async_trait]
@@ -58,7 +75,7 @@ impl Service for Registry {
         }
         match method {
             wire::APPEND => {
-                let (group, request) = self.open(&body)?;
+                let (group, request) = self.open_or_begin(&body)?;
                 group.append(request).await.map(|answer| wire::encode(&answer))
             }
             wire::VOTE => {
@@ -70,7 +87,7 @@ impl Service for Registry {
                 group.pre_vote(request).await.map(|answer| wire::encode(&answer))
             }
             wire::SNAPSHOT => {
-                let (group, chunk) = self.open(&body)?;
+                let (group, chunk) = self.open_or_begin(&body)?;
                 group.chunk(chunk).await.map(|answer| wire::encode(&answer))
             }
             wire::TRANSFER => {
@@ -87,6 +104,7 @@ impl Service for Registry {
                 let boot = group.core.view.state.read().nodes.get(&peer).map_or(0, |node| node.boot);
                 Ok(wire::encode(&boot))
             }
+            wire::STANDINGS => Ok(wire::encode(&self.standings())),
             wire::DIGEST => {
                 let (group, ()) = self.open(&body)?;
                 group.digest().await.map(|answer| wire::encode(&answer))

@@ -5,10 +5,10 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of a group with one voter.
-const LONE_HEARTBEAT: Duration = Duration::from_secs(5);
+/// Of a group with one voter: nobody waits for it, it only tells those who learn that it lives.
+pub const LONE_HEARTBEAT: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// Also how long an answer to a heartbeat may take.
     pub heartbeat: Duration,
@@ -54,17 +54,9 @@ impl Tuning {
         self.election_max * 3
     }
 
-    /// With one voter nobody waits for a heartbeat: they only tell those who learn that it lives.
-    pub(super) fn for_voters(&self, voters: usize) -> Self {
-        if voters > 1 {
-            return self.clone();
-        }
-        Self {
-            heartbeat: self.heartbeat.max(LONE_HEARTBEAT),
-            election_min: self.election_min.max(LONE_HEARTBEAT * 4),
-            election_max: self.election_max.max(LONE_HEARTBEAT * 6),
-            ..self.clone()
-        }
+    /// How long a leader may be silent, in a group with one voter.
+    pub(super) fn lone_silence_max(&self) -> Duration {
+        self.election_max.max(LONE_HEARTBEAT * 6)
     }
 
     pub(super) fn raft(&self, group: &str) -> Result<Arc<Config>, ConfigError> {

@@ -1,27 +1,30 @@
-//! Looks after one group: tells who leads, reports what is fatal, takes snapshots by size, brings learners in.
+//! Looks after one group: tells who leads, reports what is fatal, takes snapshots by size, and lets a group with one voter rest: it
+//! needs no clock that elects, and no heartbeat but one that tells copies elsewhere that it lives.
 
 use super::core::Core;
+use super::tuning::LONE_HEARTBEAT;
+use super::types::Types;
 use super::{Failure, Leadership};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::{BasicNode, RaftMetrics, ServerState};
+use openraft::{RaftMetrics, ServerState};
 use spalla_shared::id::NodeId;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Between two tries of the only voter to lead.
+const ELECT_AGAIN: Duration = Duration::from_millis(250);
 
 /// Runs until the group stops.
-pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Failure, learners: BTreeMap<u64, BasicNode>) {
+pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Failure) {
     let mut metrics = core.raft.metrics();
-    // A lost quorum shows by nothing happening: look several times within the time it takes to elect another.
-    let mut clock = tokio::time::interval(core.tuning.election_min / 8);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut adding = JoinSet::new();
+    let mut pace = Pace::default();
     loop {
-        let (now, running, missing) =
-            core.with_metrics(|metrics| (leadership(&core, metrics), metrics.running_state.clone(), missing(&core, metrics, &learners)));
+        let (now, running, voice) =
+            core.with_metrics(|metrics| (leadership(&core, metrics), metrics.running_state.clone(), Voice::of(&core, metrics)));
         match running {
             Ok(()) => {}
             Err(Fatal::Stopped) => return,
@@ -31,7 +34,6 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
                 return;
             }
         }
-        let leads = now.is_self;
         told.send_if_modified(|before| {
             let changed = *before != now;
             if changed {
@@ -44,31 +46,82 @@ pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Fail
             core.view.log_len.store(0, Ordering::Relaxed);
             drop(core.raft.trigger().snapshot().await);
         }
-        // Beside the watch: without a quorum it takes as long as that takes.
-        if let (true, Some((id, node)), true) = (leads, missing, adding.is_empty()) {
-            let raft = core.raft.clone();
-            adding.spawn(async move { raft.add_learner(id, node, false).await });
-        }
+        let pause = pace.keep(&core, voice).await;
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
-            // One that failed is tried again, as long as it is missing.
-            Some(_) = adding.join_next() => {}
-            _ = clock.tick() => {}
+            // A lost quorum shows by nothing happening.
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-fn leadership(core: &Core, metrics: &RaftMetrics<super::types::Types>) -> Leadership {
-    let term = metrics.current_term;
-    let quorum = core.quorum_age(metrics).is_some_and(|age| age < core.tuning.election_min);
-    let is_self = metrics.state == ServerState::Leader && Core::is_caught_up(metrics) && quorum;
-    Leadership { leader: metrics.current_leader.map(NodeId), is_self, term }
+fn leadership(core: &Core, metrics: &RaftMetrics<Types>) -> Leadership {
+    Leadership { leader: metrics.current_leader.map(NodeId), is_self: core.leads(metrics), term: metrics.current_term }
 }
 
-fn missing(core: &Core, metrics: &RaftMetrics<super::types::Types>, learners: &BTreeMap<u64, BasicNode>) -> Option<(u64, BasicNode)> {
-    let membership = metrics.membership_config.membership();
-    learners
-        .iter()
-        .find(|(id, _)| membership.get_node(id).is_none() && !core.links.is_removed(NodeId(**id)))
-        .map(|(id, node)| (*id, node.clone()))
+/// What this gateway is to the group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// Several vote: openraft's own clock counts.
+    OneOfMany,
+    /// It votes alone, and leads.
+    LoneLeader,
+    /// It votes alone, and must lead.
+    Lone,
+    /// Another one votes alone, or nobody yet.
+    None,
+}
+
+impl Voice {
+    fn of(core: &Core, metrics: &RaftMetrics<Types>) -> Self {
+        let own = metrics.membership_config.membership().voter_ids().next() == Some(core.node.0);
+        match (Core::is_lone(metrics), own, metrics.state) {
+            (false, ..) => Self::OneOfMany,
+            (true, true, ServerState::Leader) => Self::LoneLeader,
+            (true, true, _) => Self::Lone,
+            (true, false, _) => Self::None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Pace {
+    /// Of openraft's clock; it runs at first.
+    rests: bool,
+    beat_at: Option<Instant>,
+    asked_at: Option<Instant>,
+}
+
+impl Pace {
+    /// Does what is due; gives the time until it must look again.
+    async fn keep(&mut self, core: &Core, voice: Voice) -> Duration {
+        let rests = voice != Voice::OneOfMany;
+        if rests != self.rests {
+            core.raft.runtime_config().tick(!rests);
+            self.rests = rests;
+        }
+        match voice {
+            // Several times within the time that it takes to elect another.
+            Voice::OneOfMany => core.tuning.election_min / 8,
+            Voice::None => LONE_HEARTBEAT,
+            Voice::LoneLeader => {
+                if is_due(self.beat_at, LONE_HEARTBEAT) {
+                    self.beat_at = Some(Instant::now());
+                    drop(core.raft.trigger().heartbeat().await);
+                }
+                LONE_HEARTBEAT
+            }
+            Voice::Lone => {
+                if is_due(self.asked_at, ELECT_AGAIN) {
+                    self.asked_at = Some(Instant::now());
+                    drop(core.raft.trigger().elect(false).await);
+                }
+                ELECT_AGAIN
+            }
+        }
+    }
+}
+
+fn is_due(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= every)
 }

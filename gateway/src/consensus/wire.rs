@@ -17,6 +17,8 @@ pub const TRANSFER: &str = "raft.transfer";
 pub const PROPOSE: &str = "propose";
 pub const BOOT: &str = "boot";
 pub const DIGEST: &str = "digest";
+/// How all buildings' groups stand at a gateway; no body.
+pub const STANDINGS: &str = "standings";
 
 /// How the refusal of a gateway that was removed begins.
 pub const REMOVED: &str = "removed:";

@@ -24,7 +24,7 @@ pub struct Keeper {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Admit(NodeId, String),
     HandOver,
     Voters(BTreeSet<NodeId>),
@@ -80,23 +80,7 @@ impl Keeper {
             drop(mesh.learn(roster));
             return;
         };
-        tracing::info!(group = %self.group.id(), ?step, "members change");
-        let group = self.group.id();
-        let done = match step {
-            Step::Admit(node, address) => mesh.admit(group, node, &address).await,
-            Step::Voters(voters) => mesh.set_voters(group, &voters).await,
-            Step::Dismiss(node) => mesh.dismiss(group, node).await,
-            Step::HandOver => match hand_over::successor(self.members.node(), &members) {
-                Some(node) => mesh.transfer(group, node).await,
-                None => Err(MemberError::Failed("no other voter is level".into())),
-            },
-        };
-        match done {
-            Ok(()) => {}
-            // The watchman brings learners of the settings in.
-            Err(MemberError::UnderWay | MemberError::NotLeader) => tracing::debug!(%group, "the members have not changed yet"),
-            Err(error) => tracing::warn!(%group, %error, "the members have not changed yet"),
-        }
+        self.members.carry_out(&self.group, step, &members).await;
     }
 
     /// Says in the log which buildings cannot be heard.
@@ -142,6 +126,28 @@ impl Keeper {
     }
 }
 
+impl Members {
+    /// On the leader of `group`. What fails is tried again with the next look.
+    pub(super) async fn carry_out(&self, group: &GroupRef, step: Step, members: &[Member]) {
+        let (Some(mesh), id) = (self.mesh.upgrade(), group.id()) else { return };
+        tracing::info!(group = %id, ?step, "members change");
+        let done = match step {
+            Step::Admit(node, address) => mesh.admit(id, node, &address).await,
+            Step::Voters(voters) => mesh.set_voters(id, &voters).await,
+            Step::Dismiss(node) => mesh.dismiss(id, node).await,
+            Step::HandOver => match hand_over::successor(self.node(), members) {
+                Some(node) => mesh.transfer(id, node).await,
+                None => Err(MemberError::Failed("no other voter is level".into())),
+            },
+        };
+        match done {
+            Ok(()) => {}
+            Err(MemberError::UnderWay | MemberError::NotLeader) => tracing::debug!(group = %id, "the members have not changed yet"),
+            Err(error) => tracing::warn!(group = %id, %error, "the members have not changed yet"),
+        }
+    }
+}
+
 /// The next step of the leader `own` towards `roster`.
 fn step(own: NodeId, roster: &Roster, members: &[Member]) -> Option<Step> {
     let missing = roster.members.iter().find(|(node, _)| !members.iter().any(|member| member.node == **node));
@@ -162,7 +168,11 @@ pub(super) fn is_level(member: &Member) -> bool {
 }
 
 pub(super) fn is_alive(member: &Member) -> bool {
-    member.heard_ms.is_some_and(|heard| heard <= ALIVE_MS_MAX)
+    is_heard_within(member, ALIVE_MS_MAX)
+}
+
+pub(super) fn is_heard_within(member: &Member, ms: u64) -> bool {
+    member.heard_ms.is_some_and(|heard| heard <= ms)
 }
 
 #[cfg(test)]

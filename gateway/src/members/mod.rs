@@ -3,12 +3,16 @@
 //!
 //! ```text
 //! operator -> api -> invite | join | remove (commands) -> roster -> Keeper (on the leader) -> consensus: admit, set_voters, dismiss
+//!                                                          |------> BuildingKeeper (on the leader of a building's group): the same
+//!                                                          '------> Midwife: a building's group whose voters are gone begins again
 //!                    transfer, status <-- calls --> the leader, and every gateway
 //! ```
 
+mod building;
 mod hand_over;
 mod join;
 mod keeper;
+mod life;
 mod look;
 mod policy;
 mod reach;
@@ -16,9 +20,11 @@ mod remove;
 mod service;
 mod words;
 
+pub use building::BuildingKeeper;
 pub use hand_over::HandedOver;
 pub use join::{Invited, JoinRequest, Joined};
 pub use keeper::Keeper;
+pub use life::Midwife;
 pub use look::{MemberLook, MeshLook, Vitals};
 pub use remove::{RemoveRequest, Removed};
 pub use service::{Answer, PREFIX};

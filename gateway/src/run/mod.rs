@@ -7,14 +7,13 @@ mod lives;
 mod summaries;
 
 use crate::api;
-use crate::bridge::Bridge;
 use crate::config::{self, Config};
 use crate::consensus::{Gateway, GroupPlan, Mesh, MeshConfig, RecordSink, Tuning};
-use crate::effects::{Acks, Dispatcher, ExecutorOptions, HttpClient, Lanes, SecretFolder, Workbooks, announce, clock, credential};
+use crate::effects::{Acks, ExecutorOptions, HttpClient, SecretFolder, Workbooks, clock, credential};
 use crate::history::History;
 use crate::ingress::{Ingress, IngressOptions};
 use crate::listeners::Listeners;
-use crate::members::{self, Keeper, Members};
+use crate::members::{self, Keeper, Members, Midwife};
 use crate::telemetry::Telemetry;
 use crate::uplink;
 use anyhow::{Context, Result, bail};
@@ -68,13 +67,16 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         .map(|gateway| Gateway { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() })
         .collect();
     let tls = Tls { ca: read(&config.peers.ca)?, certificate: read(&config.peers.certificate)?, key: read(&config.peers.key)? };
-    let plans = GroupPlan::all(&gateways);
+    // One that joined later holds its building's group at first; others when their leaders want it.
+    let own_groups = [GroupId::mesh(), GroupId::of_site(&config.site)];
+    let mut plans = GroupPlan::all(&gateways);
+    plans.retain(|plan| !config.peers.joined || own_groups.contains(&plan.id));
     let tuning = tuning(&config);
     let alone_after = tuning.alone_after();
     let mesh_config = MeshConfig {
         node: config.node,
         data: config.data.clone(),
-        groups: plans.clone(),
+        groups: plans,
         gateways,
         founds: !config.peers.joined,
         listen: config.peers.listen,
@@ -137,21 +139,17 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         secrets: SecretFolder::new(config.secrets.folder.clone()),
         workbooks: config.workbooks.clone().map(Workbooks::new),
     };
-    for plan in &plans {
-        let Some(of_plan) = mesh.group(&plan.id) else { continue };
-        let beside = if plan.id == GroupId::mesh() { Some(own.clone()) } else { Some(group.clone()) };
-        let executors = outside.executors(executor_options.clone(), of_plan.clone(), beside);
-        rooms.spawn(Dispatcher::new(executors, Lanes::default()).run());
-        rooms.spawn(clock::keep_time(of_plan.clone()));
-        tokio::spawn(announce(of_plan.clone(), config.site.clone(), mesh.boot(), env!("CARGO_PKG_VERSION").into(), None));
-        if plan.id.site().is_some() {
-            let lease = Duration::from_secs(u64::from(config.doors.offline_lease_h) * 60 * 60);
-            rooms.spawn(Bridge { mesh: group.clone(), site: of_plan, lease }.run());
-        }
-        // What a snapshot carried this gateway over, from the others.
-        let backfill = backfill::Backfill { group: plan.id.clone(), history: history.clone(), mesh: Arc::downgrade(&mesh) };
-        rooms.spawn(backfill.run());
-    }
+    let group_rooms = groups::GroupRooms {
+        config: config.clone(),
+        outside,
+        options: executor_options,
+        history: history.clone(),
+        members: members.clone(),
+        own: own.clone(),
+        mesh: Arc::downgrade(&mesh),
+    };
+    rooms.spawn(group_rooms.keep(mesh.begun()));
+    rooms.spawn(Midwife { members: members.clone() }.run());
 
     // Towards the cloud.
     let maker = summaries::maker(&config, &group, &telemetry);
@@ -177,8 +175,6 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     let app = api::App {
         config: config.clone(),
         group: group.clone(),
-        groups: mesh.groups().into(),
-        plans: plans.into(),
         history: history.reader(),
         history_file: history.clone(),
         backups: Arc::new(tokio::sync::Semaphore::new(1)),
@@ -195,9 +191,6 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         started: Instant::now(),
     };
     let server = api::serve(app).await?;
-    if config.peers.joined {
-        tracing::warn!(site = %config.site, "this gateway joined later: the building's own group does not take it in, see docs/sites.md");
-    }
     tracing::info!(node = %config.node, site = %config.site, boot = mesh.boot(), devices = %shown(broker.addresses()), mesh = %mesh.address(), api = %server.address, "gateway is up");
 
     let why = tokio::select! {

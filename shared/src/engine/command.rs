@@ -219,6 +219,8 @@ pub enum SiteCommand {
     Heard { lease_ms: u64 },
     /// An event that the mesh cannot be told of now: this group stands in for it, and owes it the event.
     Alone { event: Event, historical: bool, known: Option<Box<Known>> },
+    /// Gateways that the mesh removed. Proposed only where the mesh's semantics know lives of buildings' groups.
+    Forget { nodes: Vec<NodeId> },
 }
 
 /// What the mesh last said of a credential that is shown at a door, as the gateway that heard the reader knows it.

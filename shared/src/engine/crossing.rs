@@ -87,6 +87,14 @@ impl Crossings {
     }
 }
 
+impl Owed {
+    pub(super) fn drop_first(&mut self) {
+        if let Some(gone) = self.items.pop_front() {
+            self.size = self.size.saturating_sub(gone.what.size());
+        }
+    }
+}
+
 impl Crossed {
     /// About what it takes in an entry, bytes.
     fn size(&self) -> usize {
@@ -227,9 +235,7 @@ pub(super) fn act(interpreter: &mut Interpreter, command: &CrossingCommand) -> R
             }
             owed.taken_seq = *upto_seq;
             while owed.items.front().is_some_and(|item| item.seq <= *upto_seq) {
-                if let Some(item) = owed.items.pop_front() {
-                    owed.size = owed.size.saturating_sub(item.what.size());
-                }
+                owed.drop_first();
             }
             Ok(Accepted::Nothing)
         }

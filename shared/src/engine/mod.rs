@@ -24,6 +24,7 @@ mod index;
 pub mod instance;
 pub mod interest;
 mod interpreter;
+pub mod life;
 pub(crate) mod lifecycle;
 mod operator;
 pub mod outbox;

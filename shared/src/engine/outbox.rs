@@ -80,8 +80,7 @@ pub fn push(context: &mut Context, class: OutboxClass, event: Event) -> u64 {
 
 /// The mesh begins again: what was not acknowledged is numbered anew, in a life of its own, for the cloud may have heard of
 /// later numbers from the gateways that are gone.
-pub(super) fn begin_again(context: &mut Context) {
-    let outbox = &mut context.state.outbox;
+pub(super) fn begin_again(outbox: &mut Outbox) {
     for (seq, item) in (1..).zip(outbox.items.iter_mut()) {
         item.seq = seq;
     }

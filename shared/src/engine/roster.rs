@@ -9,6 +9,8 @@
 use super::command::{Accepted, Rejection, Reply};
 use super::context::Context;
 use super::crossing;
+use super::life::{self, Life};
+use super::semantics::LIVES;
 use super::{attachment, outbox};
 use crate::id::{Actor, NodeId, SiteId};
 use crate::time::Timestamp;
@@ -39,6 +41,9 @@ pub struct Roster {
     /// By the SHA-256 of the token, lower-case hex: whoever reads the log or a backup cannot join by it.
     #[serde(default)]
     pub invitations: BTreeMap<Arc<str>, Invitation>,
+    /// Buildings whose groups began again, or whose gateways were removed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives: BTreeMap<SiteId, Life>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +118,11 @@ pub enum MemberCommand {
         #[serde(default)]
         buildings_anew: bool,
     },
+    /// Nobody who is left can decide in the building's group: it goes on as this says. Semantics [`LIVES`].
+    Begin {
+        site: SiteId,
+        life: Life,
+    },
 }
 
 impl Roster {
@@ -147,6 +157,7 @@ pub(super) fn act(context: &mut Context, command: &MemberCommand) -> Reply {
             crossing::begin_again(context.state, *buildings_anew);
             Ok(reply)
         }
+        MemberCommand::Begin { site, life } => life::begin(context, site, life),
     }
 }
 
@@ -246,6 +257,10 @@ fn remove(context: &mut Context, node: NodeId, by: &Actor) -> Reply {
         return Err(Rejection::new("not-found", format!("gateway {node} is no member of this mesh")));
     };
     attachment::forget_node(context, node);
+    if context.state.semantics >= LIVES {
+        let first = Life { number: 1, founder: node, from: None };
+        context.state.roster.lives.entry(member.site.clone()).or_insert(first);
+    }
     // Nobody will ever tell what happened there.
     if !context.state.roster.members.values().any(|other| other.site == member.site) {
         context.state.passback.split.remove(&member.site);
@@ -271,8 +286,9 @@ fn recover(context: &mut Context, node: NodeId, member: Member, reason: &Arc<str
     let lost: Vec<Value> =
         roster.members.keys().filter(|id| **id != node).map(|id| Value::Int(i64::try_from(id.0).unwrap_or(i64::MAX))).collect();
     let epoch = roster.epoch.saturating_add(1);
-    *roster = Roster { epoch, newest, members: BTreeMap::from([(node, member)]), invitations: BTreeMap::new() };
-    outbox::begin_again(context);
+    let lives = std::mem::take(&mut roster.lives);
+    *roster = Roster { epoch, newest, members: BTreeMap::from([(node, member)]), invitations: BTreeMap::new(), lives };
+    outbox::begin_again(&mut context.state.outbox);
     let data = Value::object([
         ("epoch", Value::Int(i64::try_from(epoch).unwrap_or(i64::MAX))),
         ("lost", Value::array(lost)),

@@ -11,6 +11,7 @@
 //! |   | what crosses from a log whose time is ahead is late ([`APART_IS_LATE`]) |
 //! |   | the output of `emit` is the event, not its data ([`EMIT_GIVES_EVENT`]) |
 //! |   | tasks that end without waiting are counted, and too many are an incident ([`PACED`]) |
+//! | 4 | a building's group may begin again with other gateways ([`LIVES`]) |
 //!
 //! ```text
 //! gateway starts -> Understands { node, semantics } -> EnableSemantics { version }: refused until every gateway understands it
@@ -34,6 +35,9 @@ pub const APART_IS_LATE: u32 = 3;
 pub const EMIT_GIVES_EVENT: u32 = 3;
 /// From here on a loop without a wait ends as an incident.
 pub const PACED: u32 = 3;
+
+/// From here on the mesh says how a building's group goes on whose gateways are gone.
+pub const LIVES: u32 = 4;
 
 /// Refused: `not-found` for a gateway that was never up.
 pub(super) fn understands(context: &mut Context, node: NodeId, semantics: u32) -> Reply {

@@ -11,7 +11,7 @@ use super::door::{Doors, source_device};
 use super::function::access;
 use super::interpreter::Interpreter;
 use super::state::State;
-use super::{dedupe, function, passback, schedule};
+use super::{dedupe, function, life, passback, schedule};
 use crate::event::{DATA_SIZE_MAX, Event};
 use crate::flow::plan::FlowKey;
 use crate::id::{Actor, CredentialId, GroupId};
@@ -49,6 +49,7 @@ pub(super) fn act(interpreter: &mut Interpreter, command: &SiteCommand) -> Reply
             beside.lease_ms = (*lease_ms).min(LEASE_MAX_MS);
             Ok(Accepted::Nothing)
         }
+        SiteCommand::Forget { nodes } => life::forget(context, nodes),
         SiteCommand::Alone { event, historical, known } => alone(interpreter, event, *historical, known.as_deref()),
     }
 }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub const SEMANTICS_FIRST: u32 = 1;
 /// The newest meaning that this build knows. `Command::EnableSemantics` switches a later one on, from its entry; what each one
 /// changed stands in `super::semantics`.
-pub const SEMANTICS_VERSION: u32 = 3;
+pub const SEMANTICS_VERSION: u32 = 4;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
@@ -50,6 +50,9 @@ pub struct State {
     /// Who belongs to the mesh. Written in the group `mesh` only.
     #[serde(default, skip_serializing_if = "Roster::is_empty")]
     pub roster: Roster,
+    /// Of a building's group: the life of [`Roster::lives`] that this is; 0 for one that never began again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub life: u64,
 
     pub flows: BTreeMap<FlowKey, Flow>,
     /// Parsed flows by key; not stored.
@@ -114,6 +117,10 @@ pub struct State {
     /// What flows of other groups listen to; derived from `plans`, not stored.
     #[serde(skip)]
     pub abroad: Arc<Vec<Abroad>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,6 +233,7 @@ impl State {
             nodes: BTreeMap::new(),
             understood: BTreeMap::new(),
             roster: Roster::default(),
+            life: 0,
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
             current: BTreeSet::new(),
