@@ -225,7 +225,7 @@ pub async fn admitted(node: &Node) -> String {
     .await
 }
 
-async fn shown(node: &Node, instance: &str) -> Value {
+pub async fn shown(node: &Node, instance: &str) -> Value {
     node.api.get(&format!("/instances/{instance}")).await.data().clone()
 }
 
@@ -287,7 +287,7 @@ pub async fn ended(node: &Node, flow: &str, count: usize) {
 }
 
 /// Every gateway with a copy of the group has the same.
-async fn same_copies(mesh: &Mesh, group: &str) {
+pub async fn same_copies(mesh: &Mesh, group: &str) {
     until(&format!("equal copies of {group}"), async || {
         let mut first = None;
         for node in &mesh.nodes {

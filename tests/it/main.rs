@@ -3,6 +3,7 @@
 mod alone;
 mod api;
 mod backup;
+mod buildings;
 mod chaos;
 mod clients;
 mod clock;
