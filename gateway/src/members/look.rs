@@ -4,6 +4,7 @@ use super::{Members, words};
 use crate::consensus::Member;
 use crate::effects::clock::wall_now;
 use crate::effects::known_semantics;
+use crate::storage::{Disk, disk_of};
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::roster::Duty;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
@@ -80,7 +81,9 @@ impl Members {
         let folder = self.config.data.clone();
         // A folder on a slow disk must not hold up this thread's other work.
         let measured = tokio::task::spawn_blocking(move || (size_of(&folder), disk_of(&folder))).await;
-        let (data_size, (disk_free, disk_size)) = measured.unwrap_or_default();
+        let (data_size, disk) = measured.unwrap_or_default();
+        // Zeros where the system does not say.
+        let Disk { free: disk_free, size: disk_size } = disk.unwrap_or_default();
         Vitals {
             version: env!("CARGO_PKG_VERSION").into(),
             semantics: known_semantics(),
@@ -184,12 +187,4 @@ fn size_of(folder: &Path) -> u64 {
         }
     }
     size
-}
-
-/// Free and whole size, bytes; zeros where the system does not say.
-fn disk_of(folder: &Path) -> (u64, u64) {
-    nix::sys::statvfs::statvfs(folder).map_or((0, 0), |disk| {
-        let unit = disk.fragment_size();
-        (disk.blocks_available().saturating_mul(unit), disk.blocks().saturating_mul(unit))
-    })
 }
