@@ -47,6 +47,8 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     std::fs::write(&damaged, bytes).expect("written");
     let refused = new.nodes[0].cli(&["restore", &damaged.display().to_string(), "--reason", "fire"]);
     assert!(!refused.status.success() && !new.nodes[0].data.exists(), "{refused:?}");
+    let blank = new.nodes[0].cli(&["restore", &copy_path, "--reason", " "]);
+    assert!(String::from_utf8_lossy(&blank.stderr).contains("--reason") && !new.nodes[0].data.exists(), "{blank:?}");
     parsed(&new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire", "--json"]));
     let twice = new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire"]);
     assert!(String::from_utf8_lossy(&twice.stderr).contains("not empty"), "{twice:?}");
@@ -111,6 +113,8 @@ async fn one_gateway_is_left_and_the_lost_ones_cannot_come_back() {
     assert!(told.contains("--confirm campus") && told.contains("removes them all"), "{told}");
     let wrong = mesh.nodes[2].cli(&["recover", "--confirm", "other", "--reason", "fire"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let blank = mesh.nodes[2].cli(&["recover", "--confirm", "campus", "--reason", ""]);
+    assert!(!blank.status.success() && String::from_utf8_lossy(&blank.stderr).contains("--reason"), "{blank:?}");
     let begun = parsed(&mesh.nodes[2].cli(&["recover", "--confirm", "campus", "--reason", "both others burnt", "--json"]));
     assert_eq!(begun["node"], 3, "{begun}");
 
