@@ -69,6 +69,12 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     let history = new.nodes[0].data.join("history.db").display().to_string();
     let aside = parsed(&new.nodes[0].cli(&["audit", "verify", "--file", &history, "--group", "site:hq~1", "--json"]));
     assert!(aside["result"] == "verified" && aside["count"].as_u64() > Some(0), "{aside}");
+    let listed = parsed(&new.nodes[0].cli(&["audit", "tail", "--file", &history, "--group", "site:hq~1", "--json"]));
+    assert!(listed["data"].as_array().is_some_and(|links| !links.is_empty()), "{listed}");
+    // A file says what its gateway says.
+    let tail = ["audit", "tail", "--after", "0", "-n", "4", "--action", "resource", "--json"];
+    let (asked, read) = (parsed(&new.nodes[0].cli(&tail)), parsed(&new.nodes[0].cli(&[&tail[..], &["--file", &history]].concat())));
+    assert!(asked["data"].as_array().is_some_and(|links| links.len() > 1) && asked["data"] == read["data"], "{asked} {read}");
     // Ids are made of the log's index: none that the old mesh gave behind the backup is given again.
     let (old, now) = (ended["applied"].as_u64().expect("an index"), new.agreed().await["applied"].as_u64().expect("an index"));
     assert!(now > old + (1 << 31), "{now} after {old}");
