@@ -55,6 +55,18 @@ async fn without_a_quorum_nothing_is_confirmed_and_reads_go_on() {
         let told = String::from_utf8_lossy(&alone.cli(arguments).stderr).into_owned();
         assert!(told.contains("no gateway leads"), "{arguments:?}: {told}");
     }
+    // Who led is not said to lead, and how old it all is stands beside it, in words.
+    let shown = api.get("/mesh").await;
+    let looked = api.get("/mesh/status").await;
+    for (answer, groups) in [(&shown, &shown.data()["groups"]), (&looked, &looked.data()["groups"])] {
+        let data = answer.data();
+        assert!(data["leader"].is_null() && data["as_of"].as_str().is_some_and(|told| told.starts_with("as of ")), "{data}");
+        assert!(data["members"].as_array().expect("members").iter().all(|member| member["leader"] == false), "{data}");
+        let group = groups.as_array().expect("groups").iter().find(|group| group["group"] == "mesh").expect("the mesh's");
+        assert!(group["leader"].is_null(), "{group}");
+    }
+    let told = String::from_utf8_lossy(&alone.cli(&["mesh", "status"]).stdout).into_owned();
+    assert!(told.contains("group mesh: nobody is heard to lead") && told.contains("  as of "), "{told}");
     // Reads go on, and say so to programs, balancers and people.
     assert_eq!(api.get("/flows").await.data().as_array().map(Vec::len), Some(2));
     let ready = api.send(api.anonymous("GET", "/readyz")).await.expect("an answer");

@@ -56,7 +56,12 @@ pub struct MemberLook {
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupLook {
     pub group: GroupId,
+    /// Nobody where this gateway does not hear of the leader any more.
     pub leader: Option<NodeId>,
+    /// Whom it heard lead last, where it hears of nobody.
+    pub last_leader: Option<NodeId>,
+    /// How old this is, in words; absent where it is not.
+    pub as_of: Option<String>,
     pub term: u64,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
@@ -69,6 +74,8 @@ pub struct MeshLook {
     /// Groups that run at the gateway that was asked.
     pub groups: Vec<GroupLook>,
     pub leader: Option<NodeId>,
+    /// How old roles and voters are, in words; absent where a leader is heard of.
+    pub as_of: Option<String>,
     /// What the log means now; a newer meaning waits until all gateways know it.
     pub semantics: u32,
     pub epoch: u64,
@@ -99,8 +106,9 @@ impl Members {
 
     /// Asks everybody, and waits for no one longer than a moment.
     pub async fn look(&self) -> MeshLook {
-        let leadership = self.leadership();
-        let standing = match leadership.leader {
+        let freshness = self.group.freshness();
+        let leader = freshness.leads();
+        let standing = match leader {
             Some(leader) if leader != self.node() => self.ask_standing(leader).await,
             _ => None,
         };
@@ -108,11 +116,12 @@ impl Members {
         let asked = members.iter().map(|member| self.ask_skew(member.node));
         let mut vitals: BTreeMap<NodeId, (Option<i64>, super::Vitals)> =
             futures::future::join_all(asked).await.into_iter().flatten().collect();
-        let looks = members.into_iter().map(|member| self.look_of(member, leadership.leader, &mut vitals)).collect();
+        let looks = members.into_iter().map(|member| self.look_of(member, leader, &mut vitals)).collect();
         let state = self.group.state().read();
         MeshLook {
             groups: self.groups(),
-            leader: leadership.leader,
+            leader,
+            as_of: words::as_of(&freshness),
             semantics: state.semantics,
             epoch: state.roster.epoch,
             invitations: state.roster.invitations.len(),
@@ -123,12 +132,20 @@ impl Members {
     fn groups(&self) -> Vec<GroupLook> {
         let groups = self.mesh.upgrade().map(|mesh| mesh.groups()).unwrap_or_default();
         let look = |group: &crate::consensus::GroupRef| {
-            let leadership = group.leadership().borrow().clone();
+            let (term, freshness) = (group.leadership().borrow().term, group.freshness());
             let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().into_iter().partition(|member| member.voter);
             let nodes = |members: Vec<Member>| members.into_iter().map(|member| member.node).collect();
             let (voters, learners) = (nodes(voters), nodes(learners));
-            let changing = group.is_changing();
-            GroupLook { group: group.id().clone(), leader: leadership.leader, term: leadership.term, voters, learners, changing }
+            GroupLook {
+                group: group.id().clone(),
+                leader: freshness.leads(),
+                last_leader: freshness.led(),
+                as_of: words::as_of(&freshness),
+                term,
+                voters,
+                learners,
+                changing: group.is_changing(),
+            }
         };
         groups.iter().map(look).collect()
     }

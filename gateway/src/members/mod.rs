@@ -23,7 +23,7 @@ pub use keeper::Keeper;
 pub use look::{MemberLook, MeshLook, Vitals};
 pub use remove::{RemoveRequest, Removed};
 pub use service::{Answer, PREFIX};
-pub use words::size;
+pub use words::{as_of, size};
 
 use crate::config::Config;
 use crate::consensus::{GroupRef, Leadership, MemberError, Mesh, ProposeError};
