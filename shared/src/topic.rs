@@ -111,6 +111,15 @@ pub fn is_level(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && !text.chars().any(|c| matches!(c, '/' | '+' | '#' | '$') || c.is_control())
 }
 
+/// May name an organisation, a mesh or a site. Stricter than a level: names of groups, folders and topics are made of it, and in
+/// those `~`, `:` and `.` mean something.
+pub fn is_name(text: &str) -> bool {
+    is_level(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// What `is_name` takes, for whoever gave something else.
+pub const NAME_WANTED: &str = "use 1 to 128 letters (a-z, A-Z), digits, - and _";
+
 /// Topics of the gateway itself and of the server: no convention may use them.
 pub fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$') || topic == "spalla" || topic.starts_with("spalla/")
@@ -204,6 +213,17 @@ mod tests {
             assert_eq!(filter_covers(own, filter), covers, "{own} {filter}");
         }
         assert!(is_reserved("spalla/v1/x") && is_reserved("$SYS/x") && !is_reserved("spallax/y"));
+    }
+
+    #[test]
+    fn a_name_is_of_plain_letters_and_as_long_as_a_level_may_be() {
+        for name in ["hq", "HQ_2", "north-wing", "7", &"a".repeat(128)] {
+            assert!(is_name(name), "{name}");
+        }
+        let bad = ["", "hq~1", "h q", "zürich", "hq.1", "..", "site:hq", "h/q", "h+q", "h\\q", "h\nq", &"a".repeat(129)];
+        for name in bad {
+            assert!(!is_name(name), "{name}");
+        }
     }
 
     #[test]

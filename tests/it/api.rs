@@ -118,6 +118,40 @@ fn on_the_command_line(mesh: &Mesh) {
 }
 
 #[tokio::test]
+async fn no_gateway_comes_in_under_a_name_that_the_gateway_keeps_for_itself() {
+    let mesh = Mesh::start(PROGRAM, &["hq"]).await;
+    let node = &mesh.nodes[0];
+    for name in ["hq~1", "h q", "zürich", "hq.1", ""] {
+        let refused = node.api.post("/mesh/invitations", &json!({ "site": name })).await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid"), "{}", refused.text);
+        assert!(refused.message().contains(&format!("`{name}`")) && refused.message().contains("letters"), "{}", refused.text);
+    }
+    let told = String::from_utf8_lossy(&node.cli(&["mesh", "invite", "--site", "hq~1"]).stderr).into_owned();
+    assert!(told.contains("hq~1") && told.contains("letters"), "{told}");
+
+    // Nor with an invitation for anywhere, and that one is not used up.
+    let invited = node.api.post("/mesh/invitations", &json!({})).await;
+    let token = invited.data()["token"].as_str().expect("a token").to_owned();
+    let ca = std::fs::read_to_string(mesh.authority().join("ca.pem")).expect("an authority");
+    let join = async |site: &str| {
+        let request = node.api.anonymous("POST", "/api/v1/mesh/join").header("authorization", format!("Bearer {token}"));
+        let body = json!({ "site": site, "address": "127.0.0.1:7999", "ca": ca });
+        node.api.send(request.json(&body)).await.expect("an answer")
+    };
+    let refused = join("hq~1").await;
+    assert_eq!((refused.status, refused.code()), (400, "invalid"), "{}", refused.text);
+    let told = String::from_utf8_lossy(&{
+        let (folder, ca) = (mesh.folder.path().join("new"), mesh.authority());
+        let (folder, ca) = (folder.display().to_string(), ca.display().to_string());
+        node.cli(&["mesh", "join", &folder, "--token", &token, "--site", "hq~1", "--ca", &ca]).stderr
+    })
+    .into_owned();
+    assert!(told.contains("`hq~1`") && told.contains("letters"), "{told}");
+    let joined = join("plant").await;
+    assert_eq!((joined.status, joined.data()["node"].as_u64()), (200, Some(2)), "{}", joined.text);
+}
+
+#[tokio::test]
 async fn tls_where_it_is_configured_and_a_config_with_mistakes_opens_nothing() {
     let mut mesh = Mesh::init(PROGRAM, &["hq"]);
     let node = &mut mesh.nodes[0];

@@ -47,6 +47,8 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     std::fs::write(&damaged, bytes).expect("written");
     let refused = new.nodes[0].cli(&["restore", &damaged.display().to_string(), "--reason", "fire"]);
     assert!(!refused.status.success() && !new.nodes[0].data.exists(), "{refused:?}");
+    let blank = new.nodes[0].cli(&["restore", &copy_path, "--reason", " "]);
+    assert!(String::from_utf8_lossy(&blank.stderr).contains("--reason") && !new.nodes[0].data.exists(), "{blank:?}");
     parsed(&new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire", "--json"]));
     let twice = new.nodes[0].cli(&["restore", &copy_path, "--reason", "fire"]);
     assert!(String::from_utf8_lossy(&twice.stderr).contains("not empty"), "{twice:?}");
@@ -67,6 +69,12 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     let history = new.nodes[0].data.join("history.db").display().to_string();
     let aside = parsed(&new.nodes[0].cli(&["audit", "verify", "--file", &history, "--group", "site:hq~1", "--json"]));
     assert!(aside["result"] == "verified" && aside["count"].as_u64() > Some(0), "{aside}");
+    let listed = parsed(&new.nodes[0].cli(&["audit", "tail", "--file", &history, "--group", "site:hq~1", "--json"]));
+    assert!(listed["data"].as_array().is_some_and(|links| !links.is_empty()), "{listed}");
+    // A file says what its gateway says.
+    let tail = ["audit", "tail", "--after", "0", "-n", "4", "--action", "resource", "--json"];
+    let (asked, read) = (parsed(&new.nodes[0].cli(&tail)), parsed(&new.nodes[0].cli(&[&tail[..], &["--file", &history]].concat())));
+    assert!(asked["data"].as_array().is_some_and(|links| links.len() > 1) && asked["data"] == read["data"], "{asked} {read}");
     // Ids are made of the log's index: none that the old mesh gave behind the backup is given again.
     let (old, now) = (ended["applied"].as_u64().expect("an index"), new.agreed().await["applied"].as_u64().expect("an index"));
     assert!(now > old + (1 << 31), "{now} after {old}");
@@ -111,6 +119,8 @@ async fn one_gateway_is_left_and_the_lost_ones_cannot_come_back() {
     assert!(told.contains("--confirm campus") && told.contains("removes them all"), "{told}");
     let wrong = mesh.nodes[2].cli(&["recover", "--confirm", "other", "--reason", "fire"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let blank = mesh.nodes[2].cli(&["recover", "--confirm", "campus", "--reason", ""]);
+    assert!(!blank.status.success() && String::from_utf8_lossy(&blank.stderr).contains("--reason"), "{blank:?}");
     let begun = parsed(&mesh.nodes[2].cli(&["recover", "--confirm", "campus", "--reason", "both others burnt", "--json"]));
     assert_eq!(begun["node"], 3, "{begun}");
 

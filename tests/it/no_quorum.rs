@@ -4,6 +4,11 @@ use crate::{NOTE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::Version;
 use spalla_tests::{Device, LONG, Mesh, mesh::config_folder, until};
+use std::time::Duration;
+
+/// For changes of the members to be refused: 3 s are promised, the rest is for a busy machine. Work that is under way is waited
+/// for longer than that.
+const MEMBERS_IN_TIME: Duration = Duration::from_secs(10);
 
 const BADGE_FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: it, name: badge, version: '1.0.0' }
@@ -36,6 +41,32 @@ async fn without_a_quorum_nothing_is_confirmed_and_reads_go_on() {
     let by_hand = mesh.nodes[0].cli(&["instance", "start", "it/note"]);
     let told = String::from_utf8_lossy(&by_hand.stderr).into_owned();
     assert!(!by_hand.status.success() && told.contains("no quorum") && told.lines().count() == 1, "{told}");
+    // So are changes of the members, which wait longer where work is under way. Both at once: each has its own time.
+    let alone = &mesh.nodes[0];
+    let (removal, transfer) = tokio::join!(
+        api.send(api.request("DELETE", "/api/v1/mesh/members/3").timeout(MEMBERS_IN_TIME)),
+        api.send(api.request("POST", "/api/v1/mesh/transfer").json(&json!({})).timeout(MEMBERS_IN_TIME)),
+    );
+    for refused in [removal, transfer] {
+        let refused = refused.expect("an answer in time");
+        assert_eq!((refused.status, refused.code()), (503, "no-quorum"), "{}", refused.text);
+    }
+    for arguments in [["mesh", "remove", "3"].as_slice(), &["mesh", "transfer"]] {
+        let told = String::from_utf8_lossy(&alone.cli(arguments).stderr).into_owned();
+        assert!(told.contains("no gateway leads"), "{arguments:?}: {told}");
+    }
+    // Who led is not said to lead, and how old it all is stands beside it, in words.
+    let shown = api.get("/mesh").await;
+    let looked = api.get("/mesh/status").await;
+    for (answer, groups) in [(&shown, &shown.data()["groups"]), (&looked, &looked.data()["groups"])] {
+        let data = answer.data();
+        assert!(data["leader"].is_null() && data["as_of"].as_str().is_some_and(|told| told.starts_with("as of ")), "{data}");
+        assert!(data["members"].as_array().expect("members").iter().all(|member| member["leader"] == false), "{data}");
+        let group = groups.as_array().expect("groups").iter().find(|group| group["group"] == "mesh").expect("the mesh's");
+        assert!(group["leader"].is_null(), "{group}");
+    }
+    let told = String::from_utf8_lossy(&alone.cli(&["mesh", "status"]).stdout).into_owned();
+    assert!(told.contains("group mesh: nobody is heard to lead") && told.contains("  as of "), "{told}");
     // Reads go on, and say so to programs, balancers and people.
     assert_eq!(api.get("/flows").await.data().as_array().map(Vec::len), Some(2));
     let ready = api.send(api.anonymous("GET", "/readyz")).await.expect("an answer");

@@ -5,6 +5,7 @@ use crate::members::{look, write, write_flow};
 use crate::{LEAVE_FLOW, PROGRAM, SITES};
 use serde_json::json;
 use spalla_broker::client::{ClientEvent, Version};
+use spalla_shared::engine::state::SEMANTICS_VERSION;
 use spalla_tests::mesh::config_folder;
 use spalla_tests::{Device, Login, Mesh, until};
 use std::path::Path;
@@ -97,7 +98,7 @@ async fn s25_a_rolling_upgrade_moves_no_door_and_loses_nothing() {
         mesh.nodes[place].ready().await;
         mesh.nodes[0].connected(&id).await;
     }
-    until("the newer meaning is switched on", async || (look(&mesh.nodes[0]).await["semantics"] == 3).then_some(())).await;
+    until("the newer meaning is switched on", async || (look(&mesh.nodes[0]).await["semantics"] == SEMANTICS_VERSION).then_some(())).await;
     assert_eq!(mesh.nodes[0].api.apply(NEWER).await.status, 200);
     // The first of them may have been handed leadership again: that one once more.
     let leader = mesh.leader().await;

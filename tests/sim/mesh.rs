@@ -34,7 +34,7 @@ impl SimMesh {
         let nodes: Vec<NodeId> = (1..=climate.gateways).map(NodeId).collect();
         let site = Site {
             voters: nodes.clone(),
-            tuning: climate.tuning.clone(),
+            tuning: climate.tuning,
             apply: spalla_shared::engine::apply,
             world: world.clone(),
             mistake,

@@ -1,7 +1,7 @@
 //! A backup of the whole mesh, from what this gateway holds.
 
 use super::{ApiError, App};
-use crate::backup;
+use crate::backup::{self, BackupError};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,7 +12,7 @@ const CHUNK_LEN: usize = 64 * 1024;
 
 /// A consistent image of all groups of this gateway with their history, in one file. Holds nothing up while it is read.
 #[utoipa::path(get, path = "/api/v1/backup", responses((status = 200, description = "The file", content_type = "application/octet-stream"),
-    (status = 429, description = "Another backup is being made")))]
+    (status = 429, description = "Another backup is being made"), (status = 507, description = "Too little disk is free to make it")))]
 pub async fn take(State(app): State<App>) -> Result<Response, ApiError> {
     // Each takes as much disk as the data itself.
     let Ok(place) = app.backups.clone().try_acquire_owned() else {
@@ -21,7 +21,10 @@ pub async fn take(State(app): State<App>) -> Result<Response, ApiError> {
     let mesh =
         app.members.mesh.upgrade().ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "this gateway is stopping"))?;
     let made = backup::make(&app.config, &mesh, &app.history_file).await;
-    let (folder, path) = made.map_err(|error| ApiError::internal(error.to_string()))?;
+    let (folder, path) = made.map_err(|error| match error {
+        BackupError::NoSpace { .. } => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "no-space", error.to_string()),
+        other => ApiError::internal(other.to_string()),
+    })?;
     drop(mesh);
     let failed = |error: std::io::Error| ApiError::internal(error.to_string());
     let file = tokio::fs::File::open(&path).await.map_err(failed)?;

@@ -94,12 +94,12 @@ impl App {
     /// One line for each group that is here.
     pub(super) fn group_lines(&self) -> Vec<Value> {
         let line = |group: &GroupRef| {
-            let (leadership, freshness) = (group.leadership().borrow().clone(), group.freshness());
+            let (term, freshness) = (group.leadership().borrow().term, group.freshness());
             let voter = group.members().iter().any(|member| member.node == self.config.node && member.voter);
             let state = group.state().read();
             let owed: usize = state.crossings.owed.values().map(|owed| owed.items.len()).sum();
             json!({
-                "group": group.id(), "leader": leadership.leader, "term": leadership.term, "applied": state.applied, "voter": voter,
+                "group": group.id(), "leader": freshness.leads(), "last_leader": freshness.led(), "term": term, "applied": state.applied, "voter": voter,
                 "running": state.instances.len(), "stale": freshness.stale, "leader_seen_ms": freshness.leader_seen_ms,
                 "declared_at": state.declared_at, "mirrored": state.beside.as_ref().map(|beside| beside.mirrored), "owes": owed, "mesh_heard_at": state.beside.as_ref().and_then(|beside| beside.heard_at).map(|at| at.to_rfc3339()),
             })

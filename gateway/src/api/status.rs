@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// One look at the gateway: leader, sites, instances, devices, work items, uplink.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "Status with freshness", body = serde_json::Value)))]
 pub async fn status(State(app): State<App>) -> Json<Value> {
-    let leadership = app.group.leadership().borrow().clone();
+    let (leadership, freshness) = (app.group.leadership().borrow().clone(), app.group.freshness());
     // They take locks of their own: not under the state's.
     let groups = app.group_lines();
     let gauges: std::collections::BTreeMap<_, _> = app.gauges.read().into_iter().collect();
@@ -27,7 +27,7 @@ pub async fn status(State(app): State<App>) -> Json<Value> {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": app.started.elapsed().as_secs(),
             "role": if leadership.is_self { "leader" } else { "follower" },
-            "leader": leadership.leader,
+            "leader": freshness.leads(),
             "term": leadership.term,
             "applied": state.applied,
             "clock": state.clock.to_rfc3339(),

@@ -21,6 +21,15 @@ pub struct Wish {
     pub by: Actor,
 }
 
+impl Wish {
+    fn check(&self) -> Result<(), BackupError> {
+        if self.reason.trim().is_empty() {
+            return Err(BackupError::Refused("--reason is empty; say why in a few words: it stands in the audit trail".into()));
+        }
+        Ok(())
+    }
+}
+
 /// Where the mesh goes on.
 pub struct Begun {
     pub at: BegunAgain,
@@ -29,6 +38,7 @@ pub struct Begun {
 
 /// Fills the empty data folder of `config`, whose gateway is the only one, and begins the mesh again from there.
 pub async fn restore(config: &Config, backup: &BackupFile, wish: Wish) -> Result<Begun, BackupError> {
+    wish.check()?;
     let others = config.peers.gateways.iter().filter(|gateway| gateway.node != config.node).count();
     if others > 0 {
         return Err(BackupError::Refused(format!(
@@ -92,6 +102,7 @@ pub async fn look(config: &Config) -> Result<BegunAgain, BackupError> {
 
 /// Goes on from the data folder of `config` alone; all other gateways are removed.
 pub async fn recover(config: &Config, wish: Wish) -> Result<Begun, BackupError> {
+    wish.check()?;
     exists(&config.data)?;
     begin_again(config, wish, false).await
 }
@@ -134,4 +145,19 @@ fn survivor(config: &Config) -> Result<Survivor<'_>, BackupError> {
     let own = config.peers.gateways.iter().find(|gateway| gateway.node == config.node);
     let own = own.ok_or_else(|| BackupError::Refused(format!("gateway {} is not in peers.gateways", config.node)))?;
     Ok(Survivor { node: config.node, address: &own.address, data: &config.data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_begins_a_mesh_again_says_why() {
+        let wish = |reason: &str| Wish { reason: reason.into(), by: Actor::new("user:anna") };
+        for blank in ["", " ", "\t\n", "\u{a0}"] {
+            let refused = wish(blank).check().expect_err("blank").to_string();
+            assert!(refused.contains("--reason"), "{refused}");
+        }
+        wish("fire at hq").check().expect("a reason");
+    }
 }

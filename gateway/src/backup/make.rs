@@ -1,11 +1,12 @@
 //! Makes a backup of what this gateway holds, while it runs.
 
-use super::BackupError;
 use super::file::{BackupFile, FORMAT, GroupMark, Head, Part};
+use super::{BackupError, space};
 use crate::config::Config;
 use crate::consensus::{GroupImage, Mesh};
 use crate::effects::clock::wall_now;
 use crate::history::{FILE_NAME, History};
+use crate::storage::disk_of;
 use spalla_shared::id::GroupId;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -26,15 +27,18 @@ pub fn sweep(data: &Path) {
 
 /// The file lies in the folder that comes back, and goes with it.
 pub async fn make(config: &Config, mesh: &Mesh, history: &History) -> Result<(TempDir, PathBuf), BackupError> {
-    // Beside the data: what fits there fits here, and no other user reads it.
+    // Beside the data: no other user reads it.
     let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&config.data);
     let folder = folder.map_err(|error| BackupError::File { path: config.data.clone(), error })?;
     let (images, cut) = mesh.images(|| history.cut()).await?;
     let (config, path) = (config.clone(), folder.path().join("mesh.backup"));
     let written = tokio::task::spawn_blocking(move || {
         let cut = cut.recv().map_err(|_| BackupError::Failed("history can no longer be read".into()))?;
+        let cut = cut.map_err(BackupError::Failed)?;
+        let needed = space::needed(cut.size().map_err(BackupError::Failed)?, &images);
+        space::check(&config.data, needed, disk_of(&config.data).map(|disk| disk.free))?;
         let history = path.with_file_name(FILE_NAME);
-        cut.and_then(|cut| cut.copy_to(&history)).map_err(BackupError::Failed)?;
+        cut.copy_to(&history).map_err(BackupError::Failed)?;
         write(&config, &path, &history, images).map(|()| (folder, path))
     });
     written.await.map_err(|error| BackupError::Failed(error.to_string()))?

@@ -10,10 +10,13 @@
 mod begin;
 mod file;
 mod make;
+mod space;
 
 pub use begin::{Begun, Wish, check_audit, look, recover, restore};
 pub use file::{BackupFile, GroupMark, Head};
 pub use make::{make, sweep};
+
+use crate::members::size;
 
 /// Why there is no backup, or nothing came of one.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum BackupError {
     File { path: std::path::PathBuf, error: std::io::Error },
     #[error("{}: not a whole backup: {why}", path.display())]
     Damaged { path: std::path::PathBuf, why: String },
+    #[error("a backup needs {} beside the data in {} while it is made, and {} are free; make room there, or ask another gateway",
+        size(*needed), folder.display(), size(*free))]
+    NoSpace { folder: std::path::PathBuf, needed: u64, free: u64 },
     #[error(transparent)]
     Start(#[from] crate::consensus::StartError),
     #[error(transparent)]

@@ -17,7 +17,7 @@ mod template;
 use crate::config::Gateway;
 use certificates::Authority;
 use spalla_shared::id::{NodeId, SiteId};
-use spalla_shared::topic::is_level;
+use spalla_shared::topic::{NAME_WANTED, is_level, is_name};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
@@ -166,9 +166,9 @@ impl Place {
 
 fn check(options: &InitOptions) -> Result<(), InitError> {
     let refuse = |what: String, mend| Err(InitError::Option { what, mend });
-    for (name, text) in [("organisation", &options.organisation), ("mesh", &options.mesh)] {
-        if !is_level(text) {
-            return refuse(format!("{name} `{text}` cannot stand in a topic"), "use 1 to 128 characters without / + # $");
+    for (name, text) in [("an organisation", &options.organisation), ("a mesh", &options.mesh)] {
+        if !is_name(text) {
+            return refuse(format!("`{text}` cannot name {name}"), NAME_WANTED);
         }
     }
     if options.sites.is_empty() || options.sites.len() > crate::config::GATEWAYS_MAX {
@@ -181,10 +181,11 @@ fn check(options: &InitOptions) -> Result<(), InitError> {
     }
     let mut names = BTreeSet::new();
     for SiteSpec { name, host } in &options.sites {
-        // It names a folder as well as a topic level.
-        let is_folder = !name.starts_with('.') && !name.contains(['\\', ':']) && name != CA_FOLDER;
-        if !is_level(name) || !is_folder {
-            return refuse(format!("site `{name}` cannot name a folder and a topic level"), "use letters, digits, - and _");
+        if !is_name(name) {
+            return refuse(format!("`{name}` cannot name a site"), NAME_WANTED);
+        }
+        if name == CA_FOLDER {
+            return refuse(format!("`{name}` cannot name a site: the authority's folder is called so"), "choose another name");
         }
         if !names.insert(name) {
             return refuse(format!("site `{name}` is named twice"), "a second gateway of a site joins later");

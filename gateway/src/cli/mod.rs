@@ -339,14 +339,8 @@ enum ProfileCommand {
 
 #[derive(clap::Subcommand)]
 enum AuditCommand {
-    /// The newest links.
-    Tail {
-        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
-        limit: u64,
-        /// `mesh`, or `site:NAME` for a building's own group.
-        #[arg(long, value_name = "GROUP")]
-        group: Option<String>,
-    },
+    /// The newest links, of the gateway or of a history file.
+    Tail(commands::TailArgs),
     /// Recompute the whole chain on the gateway, or in a history file.
     Verify {
         /// A history.db, without a gateway.

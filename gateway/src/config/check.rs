@@ -2,7 +2,7 @@
 
 use super::{Bound, Cloud, Config, Devices, Peers, pem};
 use rustls_pki_types::UnixTime;
-use spalla_shared::topic::is_level;
+use spalla_shared::topic::{NAME_WANTED, is_name};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -98,9 +98,14 @@ impl Found {
     }
 
     fn names(&mut self, config: &Config) {
-        for (place, name) in [("organisation", config.organisation.as_str()), ("mesh", &config.mesh), ("site", config.site.as_str())] {
-            if !is_level(name) {
-                self.add(place, format!("`{name}` cannot stand in a topic"), "use 1 to 128 characters without / + # $");
+        let names = [
+            ("organisation", "an organisation", config.organisation.as_str()),
+            ("mesh", "a mesh", &config.mesh),
+            ("site", "a site", config.site.as_str()),
+        ];
+        for (place, what, name) in names {
+            if !is_name(name) {
+                self.add(place, format!("`{name}` cannot name {what}"), NAME_WANTED);
             }
         }
         if config.node.0 == 0 {
@@ -178,8 +183,8 @@ impl Found {
             if gateway.node.0 == 0 || !nodes.insert(gateway.node) {
                 self.add(place("node"), format!("{} is 0 or there twice", gateway.node), "give each gateway a number of its own, from 1");
             }
-            if !is_level(gateway.site.as_str()) {
-                self.add(place("site"), format!("`{}` cannot stand in a topic", gateway.site), "use no / + # $");
+            if !is_name(gateway.site.as_str()) {
+                self.add(place("site"), format!("`{}` cannot name a site", gateway.site), NAME_WANTED);
             }
             if !is_host_port(&gateway.address) {
                 self.add(place("address"), format!("`{}` is not host:port", gateway.address), "write e.g. `10.0.0.2:7883`");

@@ -27,7 +27,11 @@ fn every_mistake_is_told_with_its_place() {
     type Change = fn(&mut Config);
     let wrong: Vec<(&str, Change)> = vec![
         ("organisation", |c| c.organisation = "a/b".into()),
+        ("organisation", |c| c.organisation = "a b".into()),
+        ("mesh", |c| c.mesh = "campus~hq".into()),
         ("site", |c| c.site = "x".into()),
+        ("site", |c| (c.site, c.peers.gateways[0].site) = ("hq~1".into(), "hq~1".into())),
+        ("peers.gateways[1].site", |c| c.peers.gateways[1].site = "zürich".into()),
         ("node", |c| c.node = NodeId(7)),
         ("peers.gateways[1].node", |c| c.peers.gateways[1].node = NodeId(1)),
         ("peers.gateways[1].address", |c| c.peers.gateways[1].address = "nowhere".into()),

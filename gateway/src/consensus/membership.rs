@@ -37,6 +37,14 @@ impl Mesh {
         self.host.registry.links.peers()
     }
 
+    /// Whether there is a connection for calls to `node`; dials where there was none, and waits for it at most `wait`.
+    pub async fn reaches(&self, node: NodeId, wait: Duration) -> bool {
+        match self.host.registry.links.to(node) {
+            Ok(link) => link.calls.ready(wait).await,
+            Err(_) => false,
+        }
+    }
+
     /// Addresses, and who is refused from now on.
     pub fn learn(&self, roster: &Roster) -> Result<(), TlsError> {
         let still: BTreeSet<NodeId> = self.groups().iter().flat_map(|group| group.members()).map(|member| member.node).collect();

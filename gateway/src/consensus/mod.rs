@@ -121,6 +121,18 @@ pub struct Freshness {
     pub leader_seen_ms: Option<u64>,
 }
 
+impl Freshness {
+    /// Who leads now, as far as this gateway can know. One that it does not hear of any more may long have a successor.
+    pub fn leads(&self) -> Option<NodeId> {
+        self.leader.filter(|_| !self.stale)
+    }
+
+    /// Whom this gateway last heard lead, where it hears of nobody now.
+    pub fn led(&self) -> Option<NodeId> {
+        self.leader.filter(|_| self.stale)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Member {
     pub node: NodeId,

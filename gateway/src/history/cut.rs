@@ -1,6 +1,6 @@
 //! History as it stands at one moment, for a backup: a reader that sees nothing newer, while the writer goes on.
 
-use super::schema;
+use super::schema::{self, unsigned};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use std::path::Path;
@@ -20,6 +20,14 @@ impl Cut {
             .and_then(|()| connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0)));
         fixed.map_err(|error| error.to_string())?;
         Ok(Self(connection))
+    }
+
+    /// Bytes that the copy will have.
+    pub fn size(&self) -> Result<u64, String> {
+        let read = |pragma: &str| self.0.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+        let (pages, page) = (read("page_count"), read("page_size"));
+        let (pages, page) = pages.and_then(|pages| Ok((pages, page?))).map_err(|error| error.to_string())?;
+        Ok(unsigned(pages).saturating_mul(unsigned(page)))
     }
 
     /// Writes it to a new file. Blocks.

@@ -19,7 +19,7 @@ mod writer;
 pub use aside::{mark, set_aside};
 pub use cut::Cut;
 pub use gap::Gap;
-pub use reader::Reader;
+pub use reader::{Reader, read_audit};
 pub use rows::{AuditFilter, AuditRow, GapPage, GapRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
 pub use verify::{Verification, verify_audit};
 

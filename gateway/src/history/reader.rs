@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use spalla_shared::id::{Actor, GroupId, InstanceId};
 use spalla_shared::time::Timestamp;
 use spalla_shared::value::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
@@ -122,6 +122,20 @@ impl Reader {
         });
         answer.await.map_err(|error| HistoryError::Stopped(error.to_string()))?
     }
+}
+
+/// A page of the audit trail in a history file alone, with no gateway running or beside it. A group that has none there is an error
+/// that names those that have.
+pub fn read_audit(path: &Path, filter: &AuditFilter) -> Result<Page<AuditRow, u64>, HistoryError> {
+    let connection = schema::open_for_reading(path)?;
+    let file = |error| HistoryError::File { path: path.into(), error };
+    let found = audit(&connection, filter).map_err(file)?;
+    let group = filter.group.clone().unwrap_or_else(GroupId::mesh);
+    let there = verify::groups(&connection).map_err(file)?;
+    if !there.iter().any(|name| name == group.as_str()) {
+        return Err(HistoryError::NoGroup { path: path.into(), group, there: there.join(", ") });
+    }
+    Ok(found)
 }
 
 /// Conditions joined by AND, with their values.

@@ -172,6 +172,32 @@ fn a_fork_of_the_chain_stops_the_gateway_and_keeps_the_log() {
 }
 
 #[test]
+fn a_file_alone_is_read_as_its_gateway_reads_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let history = open(folder.path());
+    let mut chain = AuditChain::default();
+    for index in 1..=9 {
+        history.take(&mesh(), index, records(&mut chain, index));
+    }
+    history.flush(&mesh(), 9).expect("flushes");
+    let cut = history.cut().recv().expect("answers").expect("a cut");
+    drop(history);
+    let path = folder.path().join(FILE_NAME);
+    let seqs = |filter: AuditFilter| read_audit(&path, &filter).expect("reads").rows.iter().map(|row| row.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(AuditFilter { limit: 3, ..AuditFilter::default() }), [9, 8, 7]);
+    assert_eq!(seqs(AuditFilter { limit: 2, after_seq: Some(4), ..AuditFilter::default() }), [5, 6]);
+    assert!(seqs(AuditFilter { action: Some("none.such".into()), ..AuditFilter::default() }).is_empty());
+    // Nothing was ever written under that name: no answer is better than an empty one.
+    let other = AuditFilter { group: Some(GroupId::new("site:hq~1")), ..AuditFilter::default() };
+    let told = read_audit(&path, &other).expect_err("no such trail").to_string();
+    assert!(told.contains("site:hq~1") && told.contains("mesh"), "{told}");
+    // A copy takes as much room as was said before.
+    let (said, copy) = (cut.size().expect("a size"), folder.path().join("copy.db"));
+    cut.copy_to(&copy).expect("copies");
+    assert_eq!(said, std::fs::metadata(&copy).expect("is there").len());
+}
+
+#[test]
 fn a_file_of_another_format_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     drop(open(folder.path()));

@@ -33,7 +33,8 @@ pub fn verify_audit(path: &Path, group: &GroupId) -> Result<Verification, Histor
     Ok(verified)
 }
 
-fn groups(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// Those that have an audit trail here.
+pub fn groups(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection.prepare("SELECT DISTINCT grp FROM audit ORDER BY grp")?.query_map([], |row| row.get(0))?.collect()
 }
 

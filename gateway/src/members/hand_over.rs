@@ -2,8 +2,9 @@
 //! noticed.
 
 use super::keeper::is_level;
-use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Members, Refusal};
-use crate::consensus::{Leadership, Member};
+use super::patience::Patience;
+use super::{Leads, Members, Refusal};
+use crate::consensus::Member;
 use serde::{Deserialize, Serialize};
 use spalla_shared::id::NodeId;
 use std::time::Duration;
@@ -28,16 +29,20 @@ pub fn successor(own: NodeId, members: &[Member]) -> Option<NodeId> {
 impl Members {
     /// To `to`, or to the fittest. Asks the leader, wherever it is.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<HandedOver, Refusal> {
-        let deadline = Instant::now() + CHANGE_TIME_MAX;
+        let mut patience = Patience::from(Instant::now());
         loop {
-            let answer = match self.leadership() {
-                Leadership { is_self: true, .. } => self.transfer_here(to).await,
-                Leadership { leader: Some(leader), .. } if leader != self.node() => self.ask_transfer(leader, to).await,
-                _ => Err(Refusal::not_leader()),
+            let leads = self.who_leads().await;
+            let answer = match leads {
+                Leads::Here => self.transfer_here(to).await,
+                Leads::There(leader) => self.ask_transfer(leader, to).await,
+                Leads::Nobody => Err(Refusal::not_leader()),
             };
             match answer {
-                Err(refusal) if refusal.is_not_leader() && Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
-                Err(refusal) if refusal.is_not_leader() => return Err(Refusal::new("no-quorum", "no gateway leads")),
+                Err(refusal) if refusal.is_not_leader() => {
+                    if !patience.again(leads != Leads::Nobody).await {
+                        return Err(Refusal::new("no-quorum", "no gateway leads, so none can hand over: look at `spalla mesh status`"));
+                    }
+                }
                 answer => return answer,
             }
         }

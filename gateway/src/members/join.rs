@@ -9,6 +9,7 @@ use spalla_shared::engine::roster::{Duty, INVITATION_MS_MAX, MemberCommand};
 use spalla_shared::engine::{Accepted, Command};
 use spalla_shared::id::{Actor, NodeId, SiteId};
 use spalla_shared::time::Timestamp;
+use spalla_shared::topic::{NAME_WANTED, is_name};
 use std::time::Duration;
 
 /// For an operator to walk over to the new machine.
@@ -57,6 +58,9 @@ impl Members {
         if valid_ms == 0 || valid_ms > INVITATION_MS_MAX {
             return Err(Refusal::new("invalid", "an invitation lasts between a second and seven days"));
         }
+        if let Some(site) = &site {
+            check_site(site)?;
+        }
         let mut secret = [0u8; 32];
         rand::fill(&mut secret);
         let token = hex::encode(secret);
@@ -79,6 +83,8 @@ impl Members {
         if !tokio::time::timeout(HEAR_TIME_MAX, there).await.is_ok_and(|there| there.is_ok()) {
             return Err(Refusal::new("forbidden", "no such invitation: it was used, it has lapsed, or it is of another mesh"));
         }
+        let site = SiteId::new(&request.site);
+        check_site(&site)?;
         let own = std::fs::read_to_string(&self.config.peers.ca).map_err(|error| self.unreadable("peers.ca", &error))?;
         if own.trim() != request.ca.trim() {
             return Err(Refusal::new(
@@ -90,7 +96,6 @@ impl Members {
         let read = |name: &str, path: &std::path::Path| std::fs::read_to_string(path).map_err(|error| self.unreadable(name, &error));
         let api_token = read("api.token_file", &self.config.api.token_file)?;
         let credentials_key = read("credentials.key_file", &self.config.credentials.key_file)?;
-        let site = SiteId::new(&request.site);
         let command = MemberCommand::Join { token, site, address: request.address.as_str().into() };
         let Accepted::Member { node } = self.group.propose(Command::Member(command)).await?.reply? else {
             return Err(Refusal::new("failed", "the mesh gave no id"));
@@ -116,6 +121,14 @@ impl Members {
     fn unreadable(&self, name: &str, error: &std::io::Error) -> Refusal {
         Refusal::new("failed", format!("{name} of gateway {} cannot be read: {error}", self.node()))
     }
+}
+
+/// Here and not in the log: what entries there named stays as it is.
+fn check_site(site: &SiteId) -> Result<(), Refusal> {
+    if is_name(site.as_str()) {
+        return Ok(());
+    }
+    Err(Refusal::new("invalid", format!("`{site}` cannot name a site; {NAME_WANTED}")))
 }
 
 fn hashed(token: &str) -> std::sync::Arc<str> {

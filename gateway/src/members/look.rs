@@ -4,6 +4,7 @@ use super::{Members, words};
 use crate::consensus::Member;
 use crate::effects::clock::wall_now;
 use crate::effects::known_semantics;
+use crate::storage::{Disk, disk_of};
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::roster::Duty;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
@@ -55,7 +56,12 @@ pub struct MemberLook {
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupLook {
     pub group: GroupId,
+    /// Nobody where this gateway does not hear of the leader any more.
     pub leader: Option<NodeId>,
+    /// Whom it heard lead last, where it hears of nobody.
+    pub last_leader: Option<NodeId>,
+    /// How old this is, in words; absent where it is not.
+    pub as_of: Option<String>,
     pub term: u64,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
@@ -68,6 +74,8 @@ pub struct MeshLook {
     /// Groups that run at the gateway that was asked.
     pub groups: Vec<GroupLook>,
     pub leader: Option<NodeId>,
+    /// How old roles and voters are, in words; absent where a leader is heard of.
+    pub as_of: Option<String>,
     /// What the log means now; a newer meaning waits until all gateways know it.
     pub semantics: u32,
     pub epoch: u64,
@@ -80,7 +88,9 @@ impl Members {
         let folder = self.config.data.clone();
         // A folder on a slow disk must not hold up this thread's other work.
         let measured = tokio::task::spawn_blocking(move || (size_of(&folder), disk_of(&folder))).await;
-        let (data_size, (disk_free, disk_size)) = measured.unwrap_or_default();
+        let (data_size, disk) = measured.unwrap_or_default();
+        // Zeros where the system does not say.
+        let Disk { free: disk_free, size: disk_size } = disk.unwrap_or_default();
         Vitals {
             version: env!("CARGO_PKG_VERSION").into(),
             semantics: known_semantics(),
@@ -96,8 +106,9 @@ impl Members {
 
     /// Asks everybody, and waits for no one longer than a moment.
     pub async fn look(&self) -> MeshLook {
-        let leadership = self.leadership();
-        let standing = match leadership.leader {
+        let freshness = self.group.freshness();
+        let leader = freshness.leads();
+        let standing = match leader {
             Some(leader) if leader != self.node() => self.ask_standing(leader).await,
             _ => None,
         };
@@ -105,11 +116,12 @@ impl Members {
         let asked = members.iter().map(|member| self.ask_skew(member.node));
         let mut vitals: BTreeMap<NodeId, (Option<i64>, super::Vitals)> =
             futures::future::join_all(asked).await.into_iter().flatten().collect();
-        let looks = members.into_iter().map(|member| self.look_of(member, leadership.leader, &mut vitals)).collect();
+        let looks = members.into_iter().map(|member| self.look_of(member, leader, &mut vitals)).collect();
         let state = self.group.state().read();
         MeshLook {
             groups: self.groups(),
-            leader: leadership.leader,
+            leader,
+            as_of: words::as_of(&freshness),
             semantics: state.semantics,
             epoch: state.roster.epoch,
             invitations: state.roster.invitations.len(),
@@ -120,12 +132,20 @@ impl Members {
     fn groups(&self) -> Vec<GroupLook> {
         let groups = self.mesh.upgrade().map(|mesh| mesh.groups()).unwrap_or_default();
         let look = |group: &crate::consensus::GroupRef| {
-            let leadership = group.leadership().borrow().clone();
+            let (term, freshness) = (group.leadership().borrow().term, group.freshness());
             let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().into_iter().partition(|member| member.voter);
             let nodes = |members: Vec<Member>| members.into_iter().map(|member| member.node).collect();
             let (voters, learners) = (nodes(voters), nodes(learners));
-            let changing = group.is_changing();
-            GroupLook { group: group.id().clone(), leader: leadership.leader, term: leadership.term, voters, learners, changing }
+            GroupLook {
+                group: group.id().clone(),
+                leader: freshness.leads(),
+                last_leader: freshness.led(),
+                as_of: words::as_of(&freshness),
+                term,
+                voters,
+                learners,
+                changing: group.is_changing(),
+            }
         };
         groups.iter().map(look).collect()
     }
@@ -184,12 +204,4 @@ fn size_of(folder: &Path) -> u64 {
         }
     }
     size
-}
-
-/// Free and whole size, bytes; zeros where the system does not say.
-fn disk_of(folder: &Path) -> (u64, u64) {
-    nix::sys::statvfs::statvfs(folder).map_or((0, 0), |disk| {
-        let unit = disk.fragment_size();
-        (disk.blocks_available().saturating_mul(unit), disk.blocks().saturating_mul(unit))
-    })
 }

@@ -14,6 +14,7 @@ mod join;
 mod keeper;
 mod life;
 mod look;
+mod patience;
 mod policy;
 mod reach;
 mod remove;
@@ -28,7 +29,7 @@ pub use life::Midwife;
 pub use look::{MemberLook, MeshLook, Vitals};
 pub use remove::{RemoveRequest, Removed};
 pub use service::{Answer, PREFIX};
-pub use words::size;
+pub use words::{as_of, size};
 
 use crate::config::Config;
 use crate::consensus::{GroupRef, Leadership, MemberError, Mesh, ProposeError};
@@ -44,6 +45,8 @@ const ALIVE_MS_MAX: u64 = 5_000;
 const LEVEL_LAG_MAX: u64 = 128;
 /// For what an operator asked of the members to come about, over a change of leader too.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(15);
+/// For a connection to the leader. One that is there is connected already, or answers at once.
+const CONNECT_WAIT: Duration = Duration::from_millis(250);
 /// Between two looks at whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -58,6 +61,14 @@ pub struct Members {
     pub started: Instant,
     /// Read while a removal is under way: who removes itself answers before it stops.
     pub removing: Arc<tokio::sync::RwLock<()>>,
+}
+
+/// Who leads, as far as this gateway can use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leads {
+    Here,
+    There(NodeId),
+    Nobody,
 }
 
 /// Why an operator's wish was not carried out. `code` is the API's.
@@ -124,6 +135,21 @@ impl Members {
 
     fn leadership(&self) -> Leadership {
         self.group.leadership().borrow().clone()
+    }
+
+    /// Who can be told an operator's wish. A leader that is not heard of, or that cannot be reached, is none.
+    async fn who_leads(&self) -> Leads {
+        match self.leadership() {
+            Leadership { is_self: true, .. } => Leads::Here,
+            Leadership { leader: Some(leader), .. } if leader != self.node() && !self.group.freshness().stale => {
+                let reached = match self.mesh.upgrade() {
+                    Some(mesh) => mesh.reaches(leader, CONNECT_WAIT).await,
+                    None => false,
+                };
+                if reached { Leads::There(leader) } else { Leads::Nobody }
+            }
+            _ => Leads::Nobody,
+        }
     }
 
     /// The site's name, and the number where that does not tell it from another.

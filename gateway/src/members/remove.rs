@@ -1,8 +1,9 @@
 //! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more.
 
 use super::keeper::is_alive;
-use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Members, Refusal, policy};
-use crate::consensus::{Leadership, Member, Mesh};
+use super::patience::Patience;
+use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Leads, Members, Refusal, policy};
+use crate::consensus::{Member, Mesh};
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
@@ -32,12 +33,13 @@ impl Members {
     /// Asks the leader, wherever it is; a leader that is to go hands over first.
     pub async fn remove(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {
         let _under_way = self.removing.read().await;
-        let deadline = Instant::now() + CHANGE_TIME_MAX;
+        let mut patience = Patience::from(Instant::now());
         loop {
-            let answer = match self.leadership() {
-                Leadership { is_self: true, .. } => self.remove_here(request).await,
-                Leadership { leader: Some(leader), .. } if leader != self.node() => self.ask_remove(leader, request).await,
-                _ => Err(Refusal::not_leader()),
+            let leads = self.who_leads().await;
+            let answer = match leads {
+                Leads::Here => self.remove_here(request).await,
+                Leads::There(leader) => self.ask_remove(leader, request).await,
+                Leads::Nobody => Err(Refusal::not_leader()),
             };
             match answer {
                 // Their refusal is the answer. Whether the groups have let go is for them to know.
@@ -46,8 +48,10 @@ impl Members {
                     let voters = members.iter().filter(|member| member.voter && member.node != request.node).map(|member| member.node);
                     return Ok(Removed { node: request.node, voters: voters.collect(), done: false, warning: None });
                 }
-                Err(refusal) if refusal.is_not_leader() && Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(refusal) if refusal.is_not_leader() => {
+                    if patience.again(leads != Leads::Nobody).await {
+                        continue;
+                    }
                     let how = "no gateway leads; when the others are gone for good, `spalla recover` begins again from one that is left";
                     return Err(Refusal::new("no-quorum", how));
                 }

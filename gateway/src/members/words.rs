@@ -1,6 +1,7 @@
 //! How a gateway is, in words that a person reads at three in the morning.
 
 use super::MemberLook;
+use crate::consensus::Freshness;
 
 /// Less than this of a disk free, and the operator should know.
 const FREE_SHARE_MIN: f64 = 0.1;
@@ -20,6 +21,15 @@ pub fn progress(lag: Option<u64>, heard_ms: Option<u64>) -> String {
         Some(heard) => format!("{behind}, heard {} ago", span(heard)),
         None => format!("not heard of yet, {behind}"),
     }
+}
+
+/// How old it is what a gateway shows of a group; nothing where it hears of the group's leader.
+pub fn as_of(freshness: &Freshness) -> Option<String> {
+    if !freshness.stale {
+        return None;
+    }
+    let when = freshness.leader_seen_ms.map_or("before this gateway started".to_owned(), |age| format!("{} ago", span(age)));
+    Some(format!("as of {when}: no leader has been heard of since, and what is shown may have changed"))
 }
 
 /// One line for one gateway.
@@ -50,10 +60,11 @@ pub fn line(name: &str, look: &MemberLook, version: &str) -> String {
 
 fn progress_or_own(look: &MemberLook) -> String {
     // Only the leader knows; without one nobody does.
-    if look.lag.is_none() && look.heard_ms.is_none() && look.vitals.is_some() {
-        return "there".into();
+    match (look.lag, look.heard_ms, &look.vitals) {
+        (None, None, Some(_)) => "there".into(),
+        (None, None, None) => "not in reach".into(),
+        (lag, heard_ms, _) => progress(lag, heard_ms),
     }
-    progress(look.lag, look.heard_ms)
 }
 
 /// `0.2 s`, `40 s`, `3 min`, `5 h`, `2 d`.
@@ -76,6 +87,7 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spalla_shared::id::NodeId;
 
     #[test]
     fn lags_and_silences_read_as_a_person_says_them() {
@@ -87,6 +99,13 @@ mod tests {
         ] {
             assert_eq!(progress(lag, heard), said);
         }
+        let freshness = |stale, leader_seen_ms| Freshness { applied: 7, leader: Some(NodeId(1)), stale, leader_seen_ms };
+        assert_eq!(as_of(&freshness(false, Some(90))), None);
+        let told = as_of(&freshness(true, Some(40_000))).expect("words");
+        assert!(told.starts_with("as of 40 s ago: no leader"), "{told}");
+        assert!(as_of(&freshness(true, None)).is_some_and(|told| told.contains("before this gateway started")));
+        let (fresh, old) = (freshness(false, Some(90)), freshness(true, Some(40_000)));
+        assert_eq!([fresh.leads(), fresh.led(), old.leads(), old.led()], [Some(NodeId(1)), None, None, Some(NodeId(1))]);
         assert_eq!([span(119_000), span(600_000), span(7_200_000), span(864_000_000)], ["119 s", "10 min", "2 h", "10 d"]);
         assert_eq!([size(120_000_000), size(1_560_000_000)], ["120 MB", "1.5 GB"]);
     }

@@ -3,11 +3,13 @@
 //!
 //! Every write that is said to be done has been fsynced. An error is final: whoever meets one stops.
 
+mod disk;
 pub mod log;
 pub mod meta;
 pub mod snapshot;
 mod watched_files;
 
+pub use disk::{Disk, disk_of};
 pub use log::{Change, Log, LogError, LogFile, LogMedium};
 pub use meta::{Meta, MetaError};
 pub use snapshot::{SnapshotError, SnapshotFolder, SnapshotImage};

@@ -1,12 +1,9 @@
-//! Commands that only look: status, devices, audit.
+//! Commands that only look: status, devices.
 
 use super::super::client::{Client, encoded};
 use super::super::output::{self, Column, cell, outln};
-use super::time;
 use anyhow::Result;
 use serde_json::Value;
-use spalla_shared::id::GroupId;
-use std::path::Path;
 use std::process::ExitCode;
 
 pub async fn status(client: &Client, json: bool) -> Result<ExitCode> {
@@ -102,41 +99,4 @@ pub fn added(body: &Value, json: bool) -> Result<ExitCode> {
     outln!("user name {}", cell(&data["username"]));
     outln!("password  {}   (shown this once)", cell(&data["password"]));
     Ok(ExitCode::SUCCESS)
-}
-
-pub async fn audit(client: &Client, limit: u64, group: Option<&str>, json: bool) -> Result<ExitCode> {
-    let columns: [Column; 6] = [
-        ("SEQ", |link| cell(&link["seq"])),
-        ("AT", |link| time(&link["at"])),
-        ("WHO", |link| cell(&link["actor"])),
-        ("WHAT", |link| cell(&link["action"])),
-        ("ON", |link| cell(&link["subject"])),
-        ("DATA", |link| link["data"].to_string()),
-    ];
-    output::list(&client.get(&of_group(&format!("/audit?limit={limit}"), group)).await?, json, &columns, "the audit trail is empty");
-    Ok(ExitCode::SUCCESS)
-}
-
-pub async fn verify(client: &Client, group: Option<&str>, json: bool) -> Result<ExitCode> {
-    let body = client.get(&of_group("/audit/verify", group)).await?;
-    verified(&body["data"], json)
-}
-
-pub fn verify_file(file: &Path, group: Option<&str>, json: bool) -> Result<ExitCode> {
-    let group = group.map_or_else(GroupId::mesh, GroupId::new);
-    let verified_file = crate::history::verify_audit(file, &group)?;
-    verified(&serde_json::to_value(verified_file)?, json)
-}
-
-/// Exit code 1 when the chain is broken.
-fn verified(data: &Value, json: bool) -> Result<ExitCode> {
-    let whole = data["result"] == "verified";
-    if json {
-        output::json(data);
-    } else if whole {
-        outln!("the audit chain is whole: {} links, head {}", data["count"], cell(&data["head"]));
-    } else {
-        outln!("the audit chain is BROKEN at link {}: {}", data["seq"], cell(&data["why"]));
-    }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -122,15 +122,18 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode> {
     }
     let data = &body["data"];
     for group in data["groups"].as_array().into_iter().flatten() {
-        let leader = if group["leader"].is_null() { "nobody".into() } else { format!("gateway {}", group["leader"]) };
         outln!(
-            "group {}: {leader} leads (term {}); voters {}{}, learners {}",
+            "group {}: {} (term {}); voters {}{}, learners {}",
             cell(&group["group"]),
+            leads(group),
             group["term"],
             list(&group["voters"]),
             if group["changing"] == true { " (changing)" } else { "" },
             list(&group["learners"])
         );
+        if let Some(as_of) = group["as_of"].as_str() {
+            outln!("  {as_of}");
+        }
     }
     let members = || data["members"].as_array().into_iter().flatten();
     for member in members() {
@@ -147,6 +150,15 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode> {
         outln!("this mesh was begun again {epoch} times");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One that is not heard of any more may long have a successor: it is not said to lead.
+fn leads(group: &Value) -> String {
+    match (&group["leader"], &group["last_leader"]) {
+        (Value::Null, Value::Null) => "nobody is heard to lead".into(),
+        (Value::Null, last) => format!("nobody is heard to lead, gateway {last} did"),
+        (leader, _) => format!("gateway {leader} leads"),
+    }
 }
 
 fn row(member: &Value) -> Vec<String> {
@@ -209,4 +221,20 @@ pub async fn join(connection: &Connection, args: JoinArgs, json: bool) -> Result
     eprintln!("note: the group of building {} does not take it in yet; gateway/docs/sites.md says what that means", report.site);
     outln!("Copy {} to the gateway's machine; the others expect it at {}.", options.folder.display(), report.mesh_address);
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_heard_of_any_more_is_not_said_to_lead() {
+        for (leader, last, said) in [
+            (json!(2), Value::Null, "gateway 2 leads"),
+            (Value::Null, json!(2), "nobody is heard to lead, gateway 2 did"),
+            (Value::Null, Value::Null, "nobody is heard to lead"),
+        ] {
+            assert_eq!(leads(&json!({ "leader": leader, "last_leader": last })), said);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod area;
+mod audit;
 mod backup;
 mod check;
 mod device;
@@ -16,6 +17,7 @@ mod service_client;
 mod task;
 
 pub use area::AreaCommand;
+pub use audit::TailArgs;
 pub use backup::{BackupArgs, RecoverArgs, RestoreArgs};
 pub use draw::DrawArgs;
 pub use instance::{ListArgs, ShowArgs, Target};
@@ -51,7 +53,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Flow(FlowCommand::Run(args)) => return crate::rehearsal::run(args, json),
         Command::Flow(FlowCommand::Test(args)) => return crate::rehearsal::test(args, json),
         Command::Flow(FlowCommand::Torture(args)) => return crate::rehearsal::torture(args, json),
-        Command::Audit(AuditCommand::Verify { file: Some(file), group }) => return look::verify_file(&file, group.as_deref(), json),
+        Command::Audit(AuditCommand::Tail(TailArgs { file: Some(file), seek })) => return audit::tail_file(&file, &seek, json),
+        Command::Audit(AuditCommand::Verify { file: Some(file), group }) => return audit::verify_file(&file, group.as_deref(), json),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,8 +72,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Device(command) => device::dispatch(&client, command, json).await,
             Command::Area(command) => area::dispatch(&client, command, json).await,
             Command::Client(command) => service_client::dispatch(&client, command, json).await,
-            Command::Audit(AuditCommand::Tail { limit, group }) => look::audit(&client, limit, group.as_deref(), json).await,
-            Command::Audit(AuditCommand::Verify { group, .. }) => look::verify(&client, group.as_deref(), json).await,
+            Command::Audit(AuditCommand::Tail(args)) => audit::tail(&client, &args, json).await,
+            Command::Audit(AuditCommand::Verify { group, .. }) => audit::verify(&client, group.as_deref(), json).await,
             Command::Backup(args) => backup::backup(&client, &args, json).await,
             Command::Mesh(command) => mesh::dispatch(&client, command, json).await,
             Command::Run | Command::Init(_) | Command::Demo(_) | Command::Profile(_) | Command::Restore(_) | Command::Recover(_) => {

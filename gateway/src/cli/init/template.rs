@@ -137,7 +137,7 @@ fn limits() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A TOML basic string. Topic levels hold no control characters, so quote and backslash are all there is to escape.
+/// A TOML basic string. Names and addresses hold no control characters, so quote and backslash are all there is to escape.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

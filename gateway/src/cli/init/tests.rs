@@ -8,7 +8,7 @@ fn options(folder: &Path, sites: &[(&str, &str)]) -> InitOptions {
     InitOptions {
         folder: folder.join("mesh"),
         sites: sites.iter().map(|(name, host)| SiteSpec { name: (*name).into(), host: (*host).into() }).collect(),
-        organisation: "acme \"north\"".into(),
+        organisation: "acme_North-1".into(),
         mesh: "campus".into(),
         ports: BasePorts::default(),
         cloud_url: Some("mqtt://127.0.0.1:18830".into()),
@@ -32,7 +32,7 @@ fn what_init_writes_is_accepted_and_each_site_folder_stands_alone() {
     assert_eq!(configs[2].devices.listen.expect("a listener").to_string(), "0.0.0.0:1883");
     assert_eq!(configs[2].peers.gateways[2].address, "10.0.0.9:7883");
     assert!(configs[2].api.listen.ip().is_loopback());
-    assert_eq!(configs[0].organisation, "acme \"north\"");
+    assert_eq!(configs[0].organisation, "acme_North-1");
     assert!(configs.iter().all(|config| config.data.starts_with(&elsewhere)));
 
     let text = |path: &Path| std::fs::read_to_string(path).expect("reads");
@@ -72,13 +72,19 @@ fn names_that_cannot_be_used_are_refused_before_anything_is_written() {
     for options in [
         bad(|o| o.sites[0].name = "h/q".into()),
         bad(|o| o.sites[0].name = "..".into()),
+        bad(|o| o.sites[0].name = "hq~1".into()),
+        bad(|o| o.sites[0].name = "h q".into()),
+        bad(|o| o.sites[0].name = "zürich".into()),
         bad(|o| o.sites[0].name = "mesh-ca".into()),
         bad(|o| o.sites.clear()),
         bad(|o| o.sites.push(o.sites[0].clone())),
         bad(|o| o.sites[0].host = "a b".into()),
         bad(|o| o.sites[0].host = "host:1".into()),
         bad(|o| o.organisation = "a+b".into()),
+        bad(|o| o.organisation = "acme \"north\"".into()),
         bad(|o| o.mesh = String::new()),
+        // To the cloud that is the group of the building `hq`.
+        bad(|o| o.mesh = "campus~hq".into()),
         bad(|o| o.cloud_url = Some("http://x".into())),
         bad(|o| o.ports.api = o.ports.mesh),
         bad(|o| {
@@ -92,6 +98,8 @@ fn names_that_cannot_be_used_are_refused_before_anything_is_written() {
     ] {
         assert!(matches!(init(&options), Err(InitError::Option { .. })), "{options:?}");
     }
+    let told = init(&bad(|o| o.sites[0].name = "hq~1".into())).expect_err("a mark of the gateway's own").to_string();
+    assert!(told.contains("`hq~1`") && told.contains("letters"), "{told}");
     assert!(!folder.path().join("mesh").exists());
 }
 
