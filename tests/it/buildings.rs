@@ -10,13 +10,13 @@ use spalla_tests::mesh::parsed;
 use spalla_tests::{Device, Login, Mesh, Node, until};
 
 /// Lives in the buildings, and waits until somebody says `it.go` there.
-const WAIT_FLOW: &str = r#"
-document: { dsl: '1.0.3', namespace: it, name: wait, version: '1.0.0', metadata: { spalla/scope: site } }
+pub const STAY_FLOW: &str = r#"
+document: { dsl: '1.0.3', namespace: it, name: stay, version: '1.0.0', metadata: { spalla/scope: site } }
 do:
-  - wait: { listen: { to: { one: { with: { type: it.go } } } } }
+  - stay: { listen: { to: { one: { with: { type: it.go } } } } }
 "#;
 /// Says it.
-const GO_FLOW: &str = r#"
+pub const GO_FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: it, name: go, version: '1.0.0', metadata: { spalla/scope: site } }
 do:
   - go: { emit: { event: { with: { source: /it, type: it.go } } } }
@@ -27,13 +27,13 @@ async fn a_building_whose_only_gateway_is_replaced_goes_on_with_what_it_had() {
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;
     let hq = &mesh.nodes[0];
     profiles(hq).await;
-    for flow in [LOCKDOWN_FLOW, WAIT_FLOW, GO_FLOW] {
+    for flow in [LOCKDOWN_FLOW, STAY_FLOW, GO_FLOW] {
         apply(hq, flow).await;
     }
     let gate = login(hq, json!({ "id": "plant/gate", "profile": "turnstile" })).await;
     let reader = login(hq, json!({ "id": "plant/reader", "profile": "qr-reader", "opens": "plant/gate" })).await;
     level(&mesh, "plant", &[1]).await;
-    let waits = mesh.nodes[1].api.start("it/wait", &json!({})).await;
+    let waits = mesh.nodes[1].api.start("it/stay", &json!({})).await;
     until("a copy elsewhere has it", async || {
         let listed = mesh.nodes[0].api.try_get("/instances?group=site:plant").await?;
         listed.text.contains(&waits).then_some(())
@@ -94,7 +94,7 @@ async fn a_building_whose_only_gateway_is_replaced_goes_on_with_what_it_had() {
 #[tokio::test]
 async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;
-    for flow in [WAIT_FLOW, GO_FLOW] {
+    for flow in [STAY_FLOW, GO_FLOW] {
         apply(&mesh.nodes[0], flow).await;
     }
     let second = mesh.join(1, "hq", &["--site", "hq"]);
@@ -108,7 +108,7 @@ async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
     .await;
     assert!(voters.contains(&1) && voters.contains(&4), "{voters:?}");
     level(&mesh, "hq", &[0, second]).await;
-    let waits = mesh.nodes[0].api.start("it/wait", &json!({})).await;
+    let waits = mesh.nodes[0].api.start("it/stay", &json!({})).await;
 
     mesh.nodes[0].kill();
     let left = &mesh.nodes[second];
@@ -116,6 +116,7 @@ async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
     completed(left, &waits).await;
 
     // It is taken out for good: the other one is the building's own.
+    mesh.leader().await;
     parsed(&mesh.nodes[1].cli(&["mesh", "remove", "1", "--json"]));
     until("it votes alone, and nobody else is missed", async || {
         let members = members_of(&mesh.nodes[second], "site:hq").await?;
@@ -130,7 +131,7 @@ async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
 #[tokio::test]
 async fn a_new_building_gets_a_group_of_its_own_with_copies_elsewhere() {
     let mut mesh = Mesh::start(PROGRAM, &SITES[..2]).await;
-    for flow in [WAIT_FLOW, GO_FLOW] {
+    for flow in [STAY_FLOW, GO_FLOW] {
         apply(&mesh.nodes[0], flow).await;
     }
     let lab = mesh.join(0, "lab", &[]);
@@ -138,7 +139,7 @@ async fn a_new_building_gets_a_group_of_its_own_with_copies_elsewhere() {
     mesh.nodes[lab].ready().await;
     leads(&mesh.nodes[lab], "site:lab", 3).await;
     level(&mesh, "lab", &[lab]).await;
-    let waits = mesh.nodes[lab].api.start("it/wait", &json!({})).await;
+    let waits = mesh.nodes[lab].api.start("it/stay", &json!({})).await;
     mesh.nodes[lab].api.start("it/go", &json!({})).await;
     completed(&mesh.nodes[lab], &waits).await;
     // Gateways that never heard of the building hold copies of its group, and say so.
@@ -158,6 +159,7 @@ async fn a_new_building_gets_a_group_of_its_own_with_copies_elsewhere() {
     mesh.nodes[store].start();
     mesh.nodes[store].ready().await;
     mesh.nodes[1].kill();
+    mesh.leader().await;
     parsed(&mesh.nodes[0].cli(&["mesh", "remove", "2", "--json"]));
     until("the new gateway has the copy", async || {
         let members = members_of(&mesh.nodes[lab], "site:lab").await?;
@@ -178,7 +180,7 @@ async fn members_of(node: &Node, group: &str) -> Option<Vec<(u64, bool)>> {
     answer.data()["members"].as_array()?.iter().map(member).collect()
 }
 
-async fn leads(node: &Node, group: &str, number: u64) {
+pub async fn leads(node: &Node, group: &str, number: u64) {
     until(&format!("gateway {number} leads {group}"), async || {
         let answer = node.api.try_get(&format!("/mesh?group={group}")).await?;
         (answer.data()["leader"] == number).then_some(())
@@ -186,7 +188,7 @@ async fn leads(node: &Node, group: &str, number: u64) {
     .await;
 }
 
-async fn completed(node: &Node, instance: &str) {
+pub async fn completed(node: &Node, instance: &str) {
     until(&format!("{instance} completes"), async || {
         let answer = node.api.try_get(&format!("/instances/{instance}")).await?;
         (answer.data()["status"] == "completed").then_some(())

@@ -182,6 +182,9 @@ impl Drop for Node {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
+            for at in lines.iter().enumerate().filter(|(_, line)| line.contains("panicked at")).map(|(at, _)| at).take(3) {
+                eprintln!("-- the gateway of {}: {}", self.site, lines[at..lines.len().min(at + 6)].join("\n"));
+            }
             eprintln!("-- last words of the gateway of {}:\n{}", self.site, lines[lines.len().saturating_sub(12)..].join("\n"));
         }
     }

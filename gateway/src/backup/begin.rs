@@ -58,24 +58,30 @@ pub async fn restore(config: &Config, backup: &BackupFile, wish: Wish) -> Result
     let group = GroupId::mesh();
     check_audit(backup, &group)?;
     std::fs::create_dir_all(&config.data).map_err(|error| BackupError::File { path: config.data.clone(), error })?;
-    fill(config, backup, &group)?;
-    begin_again(config, wish, true).await
+    fill(config, backup)?;
+    begin_again(config, wish).await
 }
 
-/// History and the group's snapshot, as they lay in the folder of the gateway that gave the backup.
-fn fill(config: &Config, backup: &BackupFile, group: &GroupId) -> Result<(), BackupError> {
+/// History and the groups' snapshots, as they lay in the folder of the gateway that gave the backup. Those who voted in buildings' groups
+/// are no more: each begins again, from what is here, as soon as the building has a gateway.
+fn fill(config: &Config, backup: &BackupFile) -> Result<(), BackupError> {
     let history = config.data.join(FILE_NAME);
     backup.extract(FILE_NAME, &history)?;
-    // The buildings' groups begin anew, with entry 1.
-    set_aside(&history, group, &mark(backup.head.epoch + 1))?;
-    let part = config.data.join("restored.part");
-    backup.extract(group.as_str(), &part)?;
-    let fail = |error| BackupError::File { path: part.clone(), error };
-    let bytes = std::fs::read(&part).map_err(fail)?;
-    let image = SnapshotImage::check(bytes.into()).map_err(|why| BackupError::Failed(format!("the state in it: {why}")))?;
-    let folder = SnapshotFolder::open(&recovery::folder(&config.data, group)).map_err(crate::consensus::StartError::from)?;
-    folder.write(backup.group(group)?.applied, &image).map_err(crate::consensus::StartError::from)?;
-    std::fs::remove_file(&part).map_err(fail)
+    let groups: Vec<GroupId> = backup.head.groups.iter().map(|mark| mark.group.clone()).collect();
+    set_aside(&history, &groups, &mark(backup.head.epoch + 1))?;
+    for mark in &backup.head.groups {
+        let part = config.data.join("restored.part");
+        backup.extract(mark.group.as_str(), &part)?;
+        let fail = |error| BackupError::File { path: part.clone(), error };
+        let bytes = std::fs::read(&part).map_err(fail)?;
+        let damaged = |why| BackupError::Failed(format!("the state of group `{}` in it: {why}", mark.group));
+        let image = SnapshotImage::check(bytes.into()).map_err(|why| damaged(why.to_string()))?;
+        let image = if mark.group == GroupId::mesh() { image } else { recovery::without_voters(&image).map_err(damaged)? };
+        let folder = SnapshotFolder::open(&recovery::folder(&config.data, &mark.group)).map_err(crate::consensus::StartError::from)?;
+        folder.write(mark.applied, &image).map_err(crate::consensus::StartError::from)?;
+        std::fs::remove_file(&part).map_err(fail)?;
+    }
+    Ok(())
 }
 
 /// The chain is recomputed, and ends where the state says.
@@ -104,7 +110,7 @@ pub async fn look(config: &Config) -> Result<BegunAgain, BackupError> {
 pub async fn recover(config: &Config, wish: Wish) -> Result<Begun, BackupError> {
     wish.check()?;
     exists(&config.data)?;
-    begin_again(config, wish, false).await
+    begin_again(config, wish).await
 }
 
 fn exists(data: &Path) -> Result<(), BackupError> {
@@ -114,7 +120,7 @@ fn exists(data: &Path) -> Result<(), BackupError> {
     Err(BackupError::Refused(format!("{} is no data folder of a gateway", data.display())))
 }
 
-async fn begin_again(config: &Config, wish: Wish, buildings_anew: bool) -> Result<Begun, BackupError> {
+async fn begin_again(config: &Config, wish: Wish) -> Result<Begun, BackupError> {
     let survivor = survivor(config)?;
     let history = open_history(config)?;
     let sink: Arc<dyn RecordSink> = Arc::new(history.clone());
@@ -124,7 +130,7 @@ async fn begin_again(config: &Config, wish: Wish, buildings_anew: bool) -> Resul
         address: survivor.address.into(),
         reason: wish.reason.into(),
         by: wish.by,
-        buildings_anew,
+        buildings_anew: false,
     });
     let group = GroupId::mesh();
     let at = recovery::begin_again(&survivor, &group, command, wall_now(), sink).await?;

@@ -61,7 +61,9 @@ fn lacking(mesh: &State, site: &State, id: &SiteId) -> Vec<Resource> {
     let (with_others, plain): (Vec<Device>, Vec<Device>) = new.partition(|device| device.opens.is_some() || device.bridge.is_some());
     out.extend(plain.into_iter().chain(with_others).map(Resource::Device));
     let areas = mesh.areas.values().map(|area| as_area_here(area, site, id));
-    out.extend(areas.filter(|area| !area.doors.is_empty() && site.areas.get(&area.name) != Some(area)).map(Resource::Area));
+    // One that had doors here and has none any more is told so: a grant for it must open nothing.
+    let concerns = |area: &Area| !area.doors.is_empty() || site.areas.contains_key(&area.name);
+    out.extend(areas.filter(|area| concerns(area) && site.areas.get(&area.name) != Some(area)).map(Resource::Area));
     out.extend(mesh.people.values().filter(|person| site.people.get(&person.id) != Some(person)).cloned().map(Resource::Person));
     let documents = flows(mesh, id).into_iter().filter(|(key, _)| !site.flows.contains_key(key));
     let documents = documents.filter_map(|(key, _)| mesh.flows.get(&key)).map(|flow| flow.document.clone());
@@ -162,6 +164,19 @@ do: [ { a: { set: { n: 1 } } } ]
         tell(&mut mesh, Command::Flow { flow, action: FlowAction::Remove, by: Actor::system() });
         level(&mesh, &mut site);
         assert!(site.flows.is_empty() && site.plans.is_empty());
+    }
+
+    /// It kept the doors that the area had had here: a flow of the building went on granting them.
+    #[test]
+    fn an_area_that_loses_its_last_door_in_a_building_loses_it_there() {
+        let (mut mesh, mut site) = (campus(), State::new(GroupId::of_site(&"hq".into())));
+        level(&mesh, &mut site);
+        let name = site.areas.keys().next().unwrap().clone();
+        let moved = Area { doors: Vec::new(), ..mesh.areas[&name].clone() };
+        tell(&mut mesh, Command::Deploy { resources: vec![Resource::Area(moved)], by: Actor::system() });
+        level(&mesh, &mut site);
+        assert_eq!(site.areas[&name].doors, []);
+        assert!(are_empty(&parts(&mesh, &site)));
     }
 
     #[test]

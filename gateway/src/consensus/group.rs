@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::machine::read_meta;
 use super::propose::{self, COMMAND_LEN_MAX, WAITING_MAX, Waiting};
-use super::types::{Body, RaftVote, Snapshot, Types};
+use super::types::{Body, RaftVote, Snapshot, SnapshotMeta, Types};
 use super::wire::{Chunk, ChunkTaken, Digest, Propose, Proposed, Transfer};
 use super::{Freshness, Group, Leadership, Member, ProposeError, Receipt};
 use crate::storage::SnapshotImage;
@@ -93,10 +93,26 @@ impl RaftGroup {
         let image = SnapshotImage::check(incoming.bytes.into())
             .map_err(|reason| RpcError::Remote(format!("snapshot arrived damaged: {reason}")))?;
         let meta = read_meta(&image).map_err(RpcError::Remote)?;
+        self.check_place(&vote, &meta)?;
         tracing::info!(group = %self.core.id, bytes = image.bytes().len(), "installing a snapshot of the leader's");
         self.core.leader_was_heard();
         let response = self.core.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: image }).await.map_err(remote)?;
         Ok(ChunkTaken::Answered { vote: response.vote })
+    }
+
+    /// Openraft takes these for impossible, and panics.
+    fn check_place(&self, vote: &RaftVote, meta: &SnapshotMeta) -> Result<(), RpcError> {
+        let Some(last) = &meta.last_log_id else { return Err(RpcError::Remote("the snapshot holds no entry".into())) };
+        let known = self.core.view.last().filter(|known| *last > *known && last.index <= known.index);
+        if let Some(known) = known {
+            return Err(RpcError::Remote(format!(
+                "the snapshot ends at {last}, and {known} is confirmed here: its place was another life's"
+            )));
+        }
+        if last.committed_leader_id().term > vote.leader_id.term {
+            return Err(RpcError::Remote(format!("the snapshot ends at {last}, behind the term of who sends it")));
+        }
+        Ok(())
     }
 
     pub(super) async fn digest(&self) -> Result<Digest, RpcError> {

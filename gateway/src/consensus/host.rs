@@ -3,6 +3,7 @@
 
 use super::core::Core;
 use super::group::RaftGroup;
+use super::life::NOBODY;
 use super::log_store::LogStore;
 use super::machine::{Apply, Machine};
 use super::mesh::StartError;
@@ -59,7 +60,7 @@ impl Host {
         let raft = Raft::new(self.node.0, settings, network, store, machine).await.map_err(|error| fail(error.to_string()))?;
 
         // Who was a member when this gateway went down may stand in no settings file.
-        for (id, node) in raft.metrics().borrow_watched().membership_config.nodes() {
+        for (id, node) in raft.metrics().borrow_watched().membership_config.nodes().filter(|(id, _)| **id != NOBODY) {
             links.ensure(NodeId(*id), &node.addr);
         }
         let core = Arc::new(Core::new(group.clone(), self.node, raft, view, links.clone(), self.tuning));

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// Terms between two lives: a gateway that is lost may have asked for votes in vain for days.
 const TERMS_APART: u64 = 1_000_000;
-/// The leader of a life's first term: no gateway, so that none takes itself for it.
-const NOBODY: u64 = 0;
+/// The leader of a life's first term, and who votes in a group whose voters are lost: no gateway, so that none takes itself for it.
+pub const NOBODY: u64 = 0;
 /// Founders that know of a later term say so; the next try is behind that.
 const TRIES_MAX: usize = 3;
 /// For the founder to read the snapshot.

@@ -2,13 +2,14 @@
 //! membership of this gateway alone, and leaves a snapshot of that with a term of its own. What is left of the old members
 //! cannot go on from there: the state refuses them.
 
+use super::life::NOBODY;
 use super::log_store::LogStore;
-use super::machine::{Machine, View};
+use super::machine::{Machine, View, read_meta};
 use super::mesh::StartError;
 use super::place::{folder_of, region_of};
-use super::types::{LogId, Proposal, RaftEntry, RaftVote};
+use super::types::{LogId, Membership as StoredMembership, Proposal, RaftEntry, RaftVote, SnapshotMeta};
 use super::{Failure, RecordSink};
-use crate::storage::{Log, Meta, SnapshotFolder};
+use crate::storage::{Log, Meta, SnapshotFolder, SnapshotImage};
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use openraft::{BasicNode, EntryPayload, Membership, RaftSnapshotBuilder};
 use spalla_shared::codec;
@@ -158,6 +159,15 @@ impl Opened {
     fn fail(&self, reason: String) -> StartError {
         StartError::Group { group: self.group.clone(), reason }
     }
+}
+
+/// The same state, of a group in which nobody votes any more.
+pub fn without_voters(image: &SnapshotImage) -> Result<SnapshotImage, String> {
+    let meta = read_meta(image)?;
+    let members = Membership::new(vec![BTreeSet::from([NOBODY])], BTreeMap::from([(NOBODY, BasicNode::default())]));
+    let members = members.map_err(|error| error.to_string())?;
+    let meta = SnapshotMeta { last_membership: StoredMembership::new(meta.last_log_id, members), last_log_id: meta.last_log_id };
+    Ok(SnapshotImage::new(&codec::encode(&meta), &image.state()))
 }
 
 /// Where the snapshots of `group` lie.

@@ -1,13 +1,13 @@
-//! What groups wrote before a mesh was restored, put aside under other names: those groups begin anew, with the same entry numbers
-//! and the same ids.
+//! What groups wrote that is no part of them any more, put aside under other names: of groups that a restored mesh has no state of and
+//! begins anew, and what a copy had of a building's group that went on from another copy.
 
 use super::{HistoryError, schema};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 use spalla_shared::id::GroupId;
 use std::path::Path;
 
-/// Renames every group but `kept` to `<group><mark>`, and its instances alike. The file is nobody's at that time. Gives the new names.
-pub fn set_aside(path: &Path, kept: &GroupId, mark: &str) -> Result<Vec<String>, HistoryError> {
+/// Renames every group but those of `kept` to `<group><mark>`, and its instances alike. The file is nobody's at that time. Gives the new names.
+pub fn set_aside(path: &Path, kept: &[GroupId], mark: &str) -> Result<Vec<String>, HistoryError> {
     let file = |error| HistoryError::File { path: path.into(), error };
     let mut connection = schema::open_for_writing(path)?;
     let renamed = rename(&mut connection, kept, mark).map_err(file)?;
@@ -15,14 +15,14 @@ pub fn set_aside(path: &Path, kept: &GroupId, mark: &str) -> Result<Vec<String>,
     Ok(renamed)
 }
 
-fn rename(connection: &mut Connection, kept: &GroupId, mark: &str) -> rusqlite::Result<Vec<String>> {
+fn rename(connection: &mut Connection, kept: &[GroupId], mark: &str) -> rusqlite::Result<Vec<String>> {
     let transaction = connection.transaction()?;
     // An empty name counts transactions.
-    let others = "SELECT DISTINCT grp FROM audit WHERE grp <> ?1 UNION SELECT grp FROM meta WHERE grp NOT IN (?1, '') ORDER BY 1";
-    let groups: Vec<String> =
-        transaction.prepare(others)?.query_map([kept.as_str()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let all = "SELECT DISTINCT grp FROM audit UNION SELECT grp FROM meta WHERE grp <> '' ORDER BY 1";
+    let groups: Vec<String> = transaction.prepare(all)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     // Those of an earlier restore have their names already.
-    let groups: Vec<String> = groups.into_iter().filter(|group| !group.contains(MARK)).collect();
+    let is_kept = |group: &String| group.contains(MARK) || kept.iter().any(|kept| kept.as_str() == group);
+    let groups: Vec<String> = groups.into_iter().filter(|group| !is_kept(group)).collect();
     for group in &groups {
         for table in ["audit", "gaps", "tasks", "instances"] {
             transaction.execute(&format!("UPDATE {table} SET grp = grp || ?2 WHERE grp = ?1"), params![group, mark])?;
@@ -34,6 +34,12 @@ fn rename(connection: &mut Connection, kept: &GroupId, mark: &str) -> rusqlite::
     }
     transaction.commit()?;
     Ok(groups.into_iter().map(|group| format!("{group}{mark}")).collect())
+}
+
+/// Audit links behind `seq`, which the group does not know: `<group>~<index>` holds them. Gives how many.
+pub fn set_aside_links(transaction: &Transaction<'_>, group: &GroupId, seq: u64, index: u64) -> rusqlite::Result<usize> {
+    let aside = format!("{group}{}", mark(index));
+    transaction.execute("UPDATE audit SET grp = ?2 WHERE grp = ?1 AND seq > ?3", params![group.as_str(), aside, schema::signed(seq)])
 }
 
 /// No group of a mesh has it in its name.

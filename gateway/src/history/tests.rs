@@ -207,6 +207,29 @@ fn a_file_of_another_format_is_refused() {
     assert!(matches!(verify_audit(&path, &mesh()), Err(HistoryError::Format { found: 9, .. })));
 }
 
+/// A building's group went on from a copy that had less than this one: its next link had a number that was here already, and the
+/// gateway stopped.
+#[tokio::test]
+async fn what_a_group_went_on_without_is_put_aside() {
+    let folder = tempfile::tempdir().expect("folder");
+    let history = open(folder.path());
+    let (mut chain, mut other) = (AuditChain::default(), AuditChain::default());
+    for index in 1..=5 {
+        history.take(&mesh(), index, records(&mut chain, index));
+        if index <= 3 {
+            other = chain.clone();
+        }
+    }
+    history.carried(&mesh(), 100, &other);
+    history.take(&mesh(), 101, records(&mut other, 101));
+    history.flush(&mesh(), 101).expect("flushes");
+    let verified = Verification::Verified { count: other.seq, head: other.head.to_string() };
+    assert_eq!(history.reader().verify(mesh()).await.expect("reads"), verified);
+    let filter = AuditFilter { group: Some(GroupId::new("mesh~100")), limit: 10, ..AuditFilter::default() };
+    let aside = history.reader().audit(filter).await.expect("reads").rows;
+    assert_eq!(aside.iter().map(|link| link.seq).collect::<Vec<_>>(), [5, 4]);
+}
+
 #[tokio::test]
 async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_links() {
     let (whole, holey) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));

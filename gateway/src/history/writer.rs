@@ -1,6 +1,7 @@
 //! The thread that writes: takes what waits, writes it in one transaction with the index that it reaches.
 //! On the first error it stops for good and says so; it never goes on with a hole.
 
+use super::aside::set_aside_links;
 use super::cut::Cut;
 use super::rows::{AuditRow, GapPage};
 use super::schema::signed;
@@ -125,6 +126,10 @@ impl Writer {
                     let applied = self.applied.entry(group.clone()).or_default();
                     if index <= *applied {
                         continue;
+                    }
+                    let lost = set_aside_links(&transaction, &group, audit.seq, index).map_err(say)?;
+                    if lost > 0 {
+                        tracing::warn!(%group, links = lost, "the group went on without the newest of what was here; they are put aside");
                     }
                     gap::note(&transaction, &group, (*applied + 1, index), &audit).map_err(say)?;
                     *applied = index;

@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks, while something is to be done.
+/// Between two looks, while something is to be done; longer and longer while gateways are silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// For a gateway to say how its groups stand.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -33,10 +34,11 @@ type Standings = BTreeMap<NodeId, Option<Vec<Standing>>>;
 impl Midwife {
     /// Runs until it is dropped.
     pub async fn run(self) {
-        let mut leadership = self.members.group.leadership();
+        let (mut applied, mut leadership) = (self.members.group.applied(), self.members.group.leadership());
         // At this roster every building's group could decide.
         let mut well = None;
         let mut begun: BTreeMap<SiteId, u64> = BTreeMap::new();
+        let (mut seen, mut pause) = (Roster::default(), LOOK_AGAIN);
         loop {
             let (roster, semantics) = {
                 let state = self.members.group.state().read();
@@ -51,8 +53,11 @@ impl Midwife {
             }
             self.make(&mesh, &roster, &mut begun).await;
             drop(mesh);
+            pause = if roster == seen { PAUSE_MAX.min(pause * 2) } else { LOOK_AGAIN };
+            seen = roster;
             tokio::select! {
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(pause) => {}
+                changed = applied.wait_for(|_| self.members.group.state().read().roster != seen) => if changed.is_err() { return },
                 changed = leadership.changed() => if changed.is_err() { return },
             }
         }

@@ -37,6 +37,11 @@ pub struct Life {
 }
 
 impl Life {
+    /// Of a group that was there before anyone wrote its lives down. Nobody begins it: gateways count from 1.
+    pub(super) fn unwritten() -> Self {
+        Self { number: 1, founder: NodeId(0), from: None }
+    }
+
     /// Who writes down what the founder begins with.
     pub fn maker(&self) -> NodeId {
         self.from.unwrap_or(self.founder)
@@ -179,6 +184,9 @@ mod tests {
         };
         send(&mut state, recover).unwrap();
         assert_eq!(state.roster.lives[&depot].number, 2);
+        // The gateway that goes on may have the number of one that was there: it must not take that life for its own to begin.
+        assert_eq!(state.roster.lives[&SiteId::new("hq")], Life::unwritten());
+        assert!(!state.roster.members.contains_key(&Life::unwritten().maker()));
     }
 
     #[test]

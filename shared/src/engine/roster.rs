@@ -114,7 +114,7 @@ pub enum MemberCommand {
         address: Arc<str>,
         reason: Arc<str>,
         by: Actor,
-        /// The buildings' groups begin anew as well: what they owed, and were owed, is of no use to them.
+        /// The buildings' groups begin anew as well: what they owed, and were owed, is of no use to them. Older logs know it.
         #[serde(default)]
         buildings_anew: bool,
     },
@@ -258,8 +258,7 @@ fn remove(context: &mut Context, node: NodeId, by: &Actor) -> Reply {
     };
     attachment::forget_node(context, node);
     if context.state.semantics >= LIVES {
-        let first = Life { number: 1, founder: node, from: None };
-        context.state.roster.lives.entry(member.site.clone()).or_insert(first);
+        context.state.roster.lives.entry(member.site.clone()).or_insert_with(Life::unwritten);
     }
     // Nobody will ever tell what happened there.
     if !context.state.roster.members.values().any(|other| other.site == member.site) {
@@ -286,7 +285,12 @@ fn recover(context: &mut Context, node: NodeId, member: Member, reason: &Arc<str
     let lost: Vec<Value> =
         roster.members.keys().filter(|id| **id != node).map(|id| Value::Int(i64::try_from(id.0).unwrap_or(i64::MAX))).collect();
     let epoch = roster.epoch.saturating_add(1);
-    let lives = std::mem::take(&mut roster.lives);
+    let mut lives = std::mem::take(&mut roster.lives);
+    if context.state.semantics >= LIVES {
+        for lost in roster.members.values() {
+            lives.entry(lost.site.clone()).or_insert_with(Life::unwritten);
+        }
+    }
     *roster = Roster { epoch, newest, members: BTreeMap::from([(node, member)]), invitations: BTreeMap::new(), lives };
     outbox::begin_again(&mut context.state.outbox);
     let data = Value::object([

@@ -218,7 +218,6 @@ pub async fn join(connection: &Connection, args: JoinArgs, json: bool) -> Result
     }
     outln!("{}: gateway {}, devices on port {}, API {}", report.site, report.node, report.devices_port, report.api_url);
     outln!("  spalla run --config {}", report.config.display());
-    eprintln!("note: the group of building {} does not take it in yet; gateway/docs/sites.md says what that means", report.site);
     outln!("Copy {} to the gateway's machine; the others expect it at {}.", options.folder.display(), report.mesh_address);
     Ok(ExitCode::SUCCESS)
 }

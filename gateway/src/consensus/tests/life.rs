@@ -68,6 +68,10 @@ async fn a_copy_that_knows_more_than_the_new_life_follows_it_all_the_same() {
     let copy = cluster.running[&NodeId(3)].group(&id).unwrap();
     within(copy.applied().wait_for(|applied| *applied >= receipt.index)).await.unwrap();
     assert_eq!(copy.state().read().nodes.keys().copied().collect::<Vec<_>>(), [NodeId(103)]);
+    // No copy is taken back to a place that it has passed: openraft would panic.
+    let known = cluster.running[&NodeId(2)].begin_life(&id, &founder, false, |_| 7, |_| {}).await;
+    assert!(known.unwrap_err().to_string().contains("another life's"));
+    within(group.propose(command(104))).await.unwrap();
     let missing = cluster.running[&NodeId(2)].begin_life(&GroupId::new("site:none"), &founder, true, |known| known, |_| {}).await;
     assert!(missing.unwrap_err().to_string().contains("no copy"));
 }
