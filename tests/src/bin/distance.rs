@@ -7,6 +7,10 @@ use spalla_tests::distance::{Options, measure};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The gateway's: this program is the gateways as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Latency and rate of commits over links with a delay, and the return of a gateway over them")]
 struct Args {

@@ -6,6 +6,10 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The gateway's: its memory is measured here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "What the groups of idle buildings cost the gateway that votes in them and the two that hold copies")]
 struct Args {

@@ -8,7 +8,7 @@
 //! Measured is agreement alone, with the product's own code for it: the log, openraft, the mesh transport over mutual TLS. The groups'
 //! states are empty. Not measured is what else a gateway does for each group (it looks each second whether members changed and timers are
 //! due) and for itself: broker, API, history, the mesh's own group with its heartbeats. A real gateway votes in one such group, and
-//! holds copies of two on average; so many at one show what one more costs.
+//! holds copies of two on average; so many at one show what one more costs. The memory of a part holds its connections to the two others.
 
 mod part;
 
