@@ -1,6 +1,6 @@
 //! A gateway that was away until the others had purged what it lacks: it is sent a snapshot and what came since, beside writes.
 
-use super::writes::{Load, Running};
+use super::writes::{Both, Load, Running};
 use super::{HURRY, LEVEL_TIME_MAX, World};
 use crate::gap::applied;
 use crate::numbers::{millis, rounded};
@@ -26,9 +26,8 @@ pub struct Return {
     pub snapshots: usize,
     /// The newest snapshot of a gateway that stayed.
     pub snapshot_mib: f64,
-    /// Writes in the leader's building, and in that of the other gateway that stayed, until it was level.
-    pub at_leader: Option<Load>,
-    pub at_follower: Option<Load>,
+    /// Writes until it was level, in the leader's building and in that of the other gateway that stayed.
+    pub both: Option<Both>,
     /// Writes that are spread over both instead.
     pub load: Option<Load>,
     /// The same gateway led before and after.
@@ -47,9 +46,8 @@ impl World {
         say(&format!("{} missed {missed} writes and starts again", self.mesh.nodes[away].site));
 
         let (wanted, said) = (self.newest(away).await, self.mesh.nodes[away].log().len());
-        let (first, second): (&[usize], Option<&[usize]>) =
-            if at_once == 1 { (&[leader], Some(&[follower])) } else { (&[leader, follower], None) };
-        let (first, second) = (self.writes.begin(first, at_once), second.map(|places| self.writes.begin(places, at_once)));
+        let both = (at_once == 1).then(|| self.writes.begin_both(leader, follower));
+        let load = both.is_none().then(|| self.writes.begin(&[leader, follower], at_once));
         let began = Instant::now();
         self.mesh.nodes[away].start();
         let has = until_within(LEVEL_TIME_MAX, "the gateway that returned is level", async || {
@@ -58,16 +56,15 @@ impl World {
         .await;
         let took = began.elapsed();
         let behind = self.newest(away).await.saturating_sub(has);
-        let (first, second) = futures::join!(first.end(), OptionFuture::from(second.map(Running::end)));
-        let (at_leader, at_follower, load) = if second.is_some() { (Some(first), second, None) } else { (None, None, Some(first)) };
+        let both = OptionFuture::from(both.map(Both::end)).await;
+        let load = OptionFuture::from(load.map(Running::end)).await;
         let log = self.mesh.nodes[away].log();
         let returned = Return {
             level_ms: millis(took),
             behind,
             snapshots: log.get(said..).unwrap_or_default().matches("installing a snapshot").count(),
             snapshot_mib: newest_mib(&self.mesh.nodes[leader].data.join("snapshots/mesh")),
-            at_leader,
-            at_follower,
+            both,
             load,
             leader_stayed: self.mesh.leader().await == leader,
         };

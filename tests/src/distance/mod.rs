@@ -13,7 +13,7 @@ mod absence;
 mod writes;
 
 pub use absence::Return;
-pub use writes::Load;
+pub use writes::{Both, Load};
 
 use crate::api::Api;
 use crate::chaos::link::{self, Link, Weather};
@@ -71,7 +71,7 @@ pub struct Distance {
     pub large_state: Peace,
     /// Data of the instances that make it large. A snapshot holds it several times.
     pub filler_mib: f64,
-    /// Beside one writer at the leader's building and one at the other gateway that stayed.
+    /// Beside one writer in the leader's building and one in that of the other gateway that stayed.
     pub returned_beside_writers: Return,
     /// Beside the load.
     pub returned_beside_load: Return,
@@ -87,6 +87,8 @@ pub struct Distance {
 pub struct Peace {
     pub at_leader: Spread,
     pub at_follower: Spread,
+    /// For as long as the load: what a return beside these writers is to be held against.
+    pub both: Both,
     /// Spread evenly over all three buildings.
     pub load: Load,
     /// The same gateway led before and after.
@@ -190,11 +192,15 @@ impl World {
     async fn peace(&self) -> Peace {
         let leader = self.mesh.leader().await;
         let at_leader = self.writes.one_after_the_other(leader, self.options.writes).await;
-        let at_follower = self.writes.one_after_the_other((leader + 1) % 3, self.options.writes).await;
+        let follower = (leader + 1) % 3;
+        let at_follower = self.writes.one_after_the_other(follower, self.options.writes).await;
+        let running = self.writes.begin_both(leader, follower);
+        tokio::time::sleep(self.options.time).await;
+        let both = Both::end(running).await;
         let running = self.writes.begin(&[0, 1, 2], self.options.at_once);
         tokio::time::sleep(self.options.time).await;
         let load = running.end().await;
-        Peace { at_leader, at_follower, load, leader_stayed: self.mesh.leader().await == leader }
+        Peace { at_leader, at_follower, both, load, leader_stayed: self.mesh.leader().await == leader }
     }
 
     /// MiB that were put into the state.

@@ -33,6 +33,20 @@ pub struct Load {
     pub latency: Spread,
 }
 
+/// One writer at each of two places, at the same time: the entry of one may wait for that of the other to arrive.
+#[derive(Debug, Serialize)]
+pub struct Both {
+    pub at_leader: Load,
+    pub at_follower: Load,
+}
+
+impl Both {
+    pub async fn end((at_leader, at_follower): (Running, Running)) -> Self {
+        let (at_leader, at_follower) = futures::join!(at_leader.end(), at_follower.end());
+        Self { at_leader, at_follower }
+    }
+}
+
 impl Writes {
     pub fn new(doors: Vec<ApiDoor>) -> Arc<Self> {
         Arc::new(Self { doors, next: AtomicU64::new(0), acknowledged: AtomicU64::new(0), tried_again: AtomicU64::new(0) })
@@ -84,6 +98,10 @@ impl Writes {
         while let Some(ended) = writers.join_next().await {
             ended.expect("writers go on to the end");
         }
+    }
+
+    pub fn begin_both(self: &Arc<Self>, leader: usize, follower: usize) -> (Running, Running) {
+        (self.begin(&[leader], 1), self.begin(&[follower], 1))
     }
 
     /// Writers, shared evenly over these places, that go on until the load is ended.
