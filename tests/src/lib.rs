@@ -5,9 +5,12 @@
 pub mod api;
 pub mod chaos;
 pub mod device;
+pub mod distance;
 pub mod gap;
+pub mod idle;
 pub mod mesh;
 pub mod node;
+pub mod numbers;
 pub mod raw;
 pub mod wait;
 

@@ -6,6 +6,7 @@ use crate::node::Node;
 use crate::wait::until;
 use serde_json::{Value, json};
 use spalla::cli::init::{BasePorts, InitOptions, SiteSpec, init};
+use spalla::config::Config;
 use spalla::demo::ports;
 use spalla::demo::proxy::Link;
 use std::collections::BTreeMap;
@@ -95,6 +96,14 @@ impl Mesh {
             let line = text.lines().find(|line| line.starts_with("timing = ")).expect("init writes the timing").to_owned();
             std::fs::write(&node.config, text.replace(&line, &format!("timing = \"{timing}\""))).expect("written");
         }
+    }
+
+    /// Changes the settings of one gateway, for its next start.
+    pub fn configure(&self, place: usize, change: impl FnOnce(&mut Config)) {
+        let file = &self.nodes[place].config;
+        let mut config = Config::load(file).expect("a config");
+        change(&mut config);
+        std::fs::write(file, toml::to_string(&config).expect("is written")).expect("a config");
     }
 
     /// The same, started, and all gateways hear of a leader.

@@ -13,6 +13,13 @@ pub fn as_gateway() -> Option<ExitCode> {
     (std::env::args().nth(1).as_deref() == Some("run")).then(spalla::cli::main)
 }
 
+/// What a process has in memory.
+pub fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
 pub struct Node {
     pub number: u64,
     pub site: String,
@@ -110,9 +117,7 @@ impl Node {
     /// What the process has in memory.
     pub fn resident_kib(&self) -> u64 {
         let child = self.child.as_ref().expect("the gateway runs");
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+        resident_kib(child.id())
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -1,16 +1,22 @@
 //! The way from one gateway to another, with weather: cut, half-open, one-way, slow, lossy. TCP loses nothing by itself, so what a bad
 //! network holds back comes later, all of it, when the weather clears.
 
+use crate::mesh::Mesh;
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-/// Read at once from one side: also what is under way while the weather holds it.
+/// Read at once from one side.
 const CHUNK: usize = 16 * 1024;
+/// Chunks that are under way in one direction, or held by the weather: 64 MiB at most, more than any link of ours fills.
+const UNDER_WAY_MAX: usize = 4096;
 /// What a lost segment costs before it is sent again.
 const RESEND: Duration = Duration::from_millis(200);
 
@@ -23,7 +29,12 @@ pub enum Weather {
     HalfOpen,
     /// Nothing passes from the side that dialled.
     Deaf,
+    /// One chunk after the other takes so long: slow and narrow.
     Slow {
+        delay: Duration,
+    },
+    /// Everything arrives so long after it was sent, however much is under way: long and broad. To connect takes a round trip.
+    Far {
         delay: Duration,
     },
     /// Every so many chunks one is lost and sent again.
@@ -37,10 +48,12 @@ impl Weather {
         self == Self::HalfOpen || (self == Self::Deaf && from_dialler)
     }
 
-    fn delay(self, chunk: u32) -> Option<Duration> {
+    /// When a chunk may go on that was read at `read` and whose turn it is now.
+    fn due(self, chunk: u32, read: Instant) -> Option<Instant> {
         match self {
-            Self::Slow { delay } => Some(delay),
-            Self::Lossy { one_in } => chunk.is_multiple_of(one_in.max(1)).then_some(RESEND),
+            Self::Slow { delay } => Some(Instant::now() + delay),
+            Self::Far { delay } => Some(read + delay),
+            Self::Lossy { one_in } => chunk.is_multiple_of(one_in.max(1)).then(|| Instant::now() + RESEND),
             _ => None,
         }
     }
@@ -79,7 +92,10 @@ impl Link {
 }
 
 async fn carry(near: TcpStream, target: SocketAddr, weather: &mut watch::Receiver<Weather>) -> io::Result<()> {
-    weather.wait_for(|weather| !weather.holds(true)).await.map_err(io::Error::other)?;
+    let now = *weather.wait_for(|weather| !weather.holds(true)).await.map_err(io::Error::other)?;
+    if let Weather::Far { delay } = now {
+        tokio::time::sleep(delay * 2).await;
+    }
     let far = TcpStream::connect(target).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
@@ -95,23 +111,85 @@ async fn carry(near: TcpStream, target: SocketAddr, weather: &mut watch::Receive
 }
 
 async fn pump(
-    mut from: impl AsyncReadExt + Unpin,
+    from: impl AsyncReadExt + Unpin,
+    to: impl AsyncWriteExt + Unpin,
+    weather: watch::Receiver<Weather>,
+    from_dialler: bool,
+) -> io::Result<()> {
+    let (under_way, arriving) = mpsc::channel(UNDER_WAY_MAX);
+    // What was sent before the end arrives before the end.
+    tokio::try_join!(take(from, under_way), deliver(arriving, to, weather, from_dialler))?;
+    Ok(())
+}
+
+async fn take(mut from: impl AsyncReadExt + Unpin, under_way: mpsc::Sender<(Instant, Bytes)>) -> io::Result<()> {
+    let mut chunk = BytesMut::new();
+    loop {
+        chunk.reserve(CHUNK);
+        if from.read_buf(&mut chunk).await? == 0 {
+            return Ok(());
+        }
+        under_way.send((Instant::now(), chunk.split().freeze())).await.map_err(io::Error::other)?;
+    }
+}
+
+async fn deliver(
+    mut arriving: mpsc::Receiver<(Instant, Bytes)>,
     mut to: impl AsyncWriteExt + Unpin,
     mut weather: watch::Receiver<Weather>,
     from_dialler: bool,
 ) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
     let mut chunks = 0u32;
-    loop {
-        let read = from.read(&mut chunk).await?;
-        if read == 0 {
-            return Ok(());
-        }
+    while let Some((read, chunk)) = arriving.recv().await {
         chunks = chunks.wrapping_add(1);
         let now = *weather.wait_for(|weather| !weather.holds(from_dialler)).await.map_err(io::Error::other)?;
-        if let Some(delay) = now.delay(chunks) {
-            tokio::time::sleep(delay).await;
+        if let Some(due) = now.due(chunks, read) {
+            tokio::time::sleep_until(due).await;
         }
-        to.write_all(chunk.get(..read).unwrap_or_default()).await?;
+        to.write_all(&chunk).await?;
+    }
+    Ok(())
+}
+
+/// A link for each way between two gateways, written into their settings: by (from, to), their places.
+pub async fn between(mesh: &Mesh) -> BTreeMap<(usize, usize), Link> {
+    let mut listens = Vec::new();
+    (0..mesh.nodes.len()).for_each(|place| mesh.configure(place, |config| listens.push(config.peers.listen)));
+    let mut links = BTreeMap::new();
+    for from in 0..listens.len() {
+        for (to, listen) in listens.iter().enumerate().filter(|(to, _)| *to != from) {
+            let link = Link::open(*listen).await.expect("a link");
+            mesh.configure(from, |config| config.peers.gateways[to].address = link.address.to_string());
+            links.insert((from, to), link);
+        }
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot or a flood of writes crosses a long link at once: each chunk for itself would make distance look like a narrow line.
+    #[tokio::test]
+    async fn what_is_under_way_together_arrives_together() -> io::Result<()> {
+        const DELAY: Duration = Duration::from_millis(100);
+        const CHUNKS: usize = 128;
+        let far = TcpListener::bind("127.0.0.1:0").await?;
+        let link = Link::open(far.local_addr()?).await?;
+        link.set(Weather::Far { delay: DELAY });
+        let mut near = TcpStream::connect(link.address).await?;
+        let (mut arrived, _) = far.accept().await?;
+        let began = Instant::now();
+        near.write_all(&vec![7; CHUNKS * CHUNK]).await?;
+        let mut all = vec![0; CHUNKS * CHUNK];
+        arrived.read_exact(&mut all).await?;
+        let took = began.elapsed();
+        assert!(all.iter().all(|byte| *byte == 7));
+        assert!(took >= DELAY, "{took:?}");
+        assert!(took < DELAY * CHUNKS as u32 / 2, "one after the other: {took:?}");
+        near.shutdown().await?;
+        assert_eq!(arrived.read(&mut all).await?, 0, "the end arrives, too");
+        Ok(())
     }
 }

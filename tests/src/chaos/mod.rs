@@ -26,10 +26,9 @@ use load::Load;
 use machine::Machine;
 use nix::sys::signal::Signal;
 use register::Registers;
-use spalla::config::{Cloud as CloudSettings, Config, Encoding, MqttVersion};
+use spalla::config::{Cloud as CloudSettings, Encoding, MqttVersion};
 use spalla::demo::cloud::Cloud;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use verdict::Verdict;
@@ -98,24 +97,18 @@ struct World {
 impl World {
     async fn start(program: &str, cloud: &Cloud) -> Self {
         let mut mesh = Mesh::init(program, &SITES);
-        let mut configs: Vec<Config> = mesh.nodes.iter().map(|node| Config::load(&node.config).expect("a config")).collect();
-        let addresses: Vec<SocketAddr> = configs.iter().map(|config| config.peers.listen).collect();
-        let mut links = BTreeMap::new();
-        for (from, config) in configs.iter_mut().enumerate() {
-            for (to, gateway) in config.peers.gateways.iter_mut().enumerate().filter(|(to, _)| *to != from) {
-                let link = Link::open(addresses[to]).await.expect("a link");
-                gateway.address = link.address.to_string();
-                links.insert((from, to), link);
-            }
-            config.cloud = Some(CloudSettings {
-                url: format!("mqtt://{}", cloud.address),
-                username: None,
-                password_file: None,
-                ca: None,
-                mqtt: MqttVersion::default(),
-                encoding: Encoding::Cbor,
+        let links = link::between(&mesh).await;
+        for place in 0..SITES.len() {
+            mesh.configure(place, |config| {
+                config.cloud = Some(CloudSettings {
+                    url: format!("mqtt://{}", cloud.address),
+                    username: None,
+                    password_file: None,
+                    ca: None,
+                    mqtt: MqttVersion::default(),
+                    encoding: Encoding::Cbor,
+                });
             });
-            std::fs::write(&mesh.nodes[from].config, toml::to_string(config).expect("is written")).expect("a config");
         }
         let folder = mesh.folder.path();
         let library = Machine::library(folder);

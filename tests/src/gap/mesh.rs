@@ -6,7 +6,8 @@ use crate::mesh::Mesh;
 use crate::wait::until;
 use serde_json::json;
 
-const FLOW: &str = r#"
+/// One entry of the log each.
+pub(crate) const FLOW: &str = r#"
 document: { dsl: '1.0.3', namespace: gap, name: note, version: '1.0.0' }
 do:
   - note:
@@ -34,7 +35,7 @@ impl OwnMesh {
     }
 }
 
-async fn applied(api: &Api) -> Option<u64> {
+pub(crate) async fn applied(api: &Api) -> Option<u64> {
     api.try_get("/status").await?.data()["applied"].as_u64()
 }
 
@@ -83,7 +84,7 @@ impl Cluster for OwnMesh {
 }
 
 #[derive(Clone)]
-struct ApiDoor(Api);
+pub(crate) struct ApiDoor(pub Api);
 
 impl Door for ApiDoor {
     async fn write(&self, n: u64) -> bool {

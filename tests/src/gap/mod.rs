@@ -11,7 +11,9 @@ mod mesh;
 
 pub use etcd::Etcd;
 pub use mesh::OwnMesh;
+pub(crate) use mesh::{ApiDoor, FLOW, applied};
 
+use crate::numbers::{median, millis};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,14 +145,6 @@ async fn write(door: impl Door, acks: Arc<Acks>) {
         acks.count.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(PACE).await;
     }
-}
-
-fn median(sorted: &[u64]) -> u64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
