@@ -55,6 +55,8 @@ impl Peer {
         options.set_keep_alive(KEEP_ALIVE);
         options.set_connection_timeout(CONNECT_TIMEOUT_S);
         options.set_max_packet_size(Some(PACKET_LEN_MAX));
+        // Requests are at QoS 0. Without a limit rumqttc keeps room for 65,536 others: 13 MiB for each connection.
+        options.set_outgoing_inflight_upper_limit(1);
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);

@@ -18,9 +18,15 @@ use spalla_shared::id::{GroupId, NodeId};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// A heartbeat must not wait for more than this to leave.
-const CHUNK_LEN: usize = 64 * 1024;
+/// Parts of a snapshot, which has a connection of its own beside the heartbeats'. The next one waits for the answer, so over a distance a part
+/// has to be large, and on a narrow line small: heartbeats share it.
+const CHUNK_LEN_MIN: usize = 64 * 1024;
+const CHUNK_LEN_MAX: usize = 512 * 1024;
+/// A part that took less may be followed by a larger one; one that took more is followed by a smaller one.
+const CHUNK_TIME_SHORT: Duration = Duration::from_millis(300);
+const CHUNK_TIME_LONG: Duration = Duration::from_secs(1);
 /// Chunks until the last; the last also waits for installing.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Appends may wait for the other side's fsync. Heartbeats have openraft's own, shorter limit.
@@ -91,7 +97,9 @@ impl Target {
         let mut offset = 0;
         // Asks first, by a chunk without data. Each further round brings at least one byte over, or ends.
         let mut data = bytes.slice(0..0);
+        let mut len = CHUNK_LEN_MIN;
         loop {
+            let asked = Instant::now();
             let timeout = if offset + data.len() == bytes.len() { install_timeout } else { CHUNK_TIMEOUT };
             let chunk = Chunk { vote, transfer: transfer.clone(), offset: offset as u64, data: Body(data.clone()) };
             let taken = self.call(|link| &link.snapshot, wire::SNAPSHOT, chunk, timeout).await;
@@ -102,10 +110,21 @@ impl Target {
                     let next = next.filter(|next| data.is_empty() || *next > offset);
                     offset =
                         next.ok_or_else(|| RPCError::Network(NetworkError::from_string("the snapshot's transfer makes no progress")))?;
-                    data = bytes.slice(offset..bytes.len().min(offset + CHUNK_LEN));
+                    len = next_len(len, asked.elapsed());
+                    data = bytes.slice(offset..bytes.len().min(offset + len));
                 }
             }
         }
+    }
+}
+
+fn next_len(len: usize, took: Duration) -> usize {
+    if took < CHUNK_TIME_SHORT {
+        (len * 2).min(CHUNK_LEN_MAX)
+    } else if took > CHUNK_TIME_LONG {
+        (len / 2).max(CHUNK_LEN_MIN)
+    } else {
+        len
     }
 }
 
@@ -148,5 +167,20 @@ impl RaftNetworkV2<Types> for Target {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         self.raft(RPCTypes::TransferLeader, wire::TRANSFER, request, option.soft_ttl()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_over_a_distance_and_shrink_on_a_narrow_line() {
+        let (near, far, slow) = (Duration::from_millis(1), Duration::from_millis(100), Duration::from_secs(2));
+        let after = |times: &[Duration]| times.iter().fold(CHUNK_LEN_MIN, |len, took| next_len(len, *took));
+        assert_eq!(after(&[near; 9]), CHUNK_LEN_MAX);
+        assert_eq!(after(&[far; 9]), CHUNK_LEN_MAX);
+        assert_eq!(after(&[far, far, slow, slow, slow]), CHUNK_LEN_MIN);
+        assert_eq!(after(&[far, Duration::from_millis(500)]), 2 * CHUNK_LEN_MIN, "well as it is");
     }
 }
