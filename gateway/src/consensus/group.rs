@@ -103,8 +103,8 @@ impl RaftGroup {
     /// Openraft takes these for impossible, and panics.
     fn check_place(&self, vote: &RaftVote, meta: &SnapshotMeta) -> Result<(), RpcError> {
         let Some(last) = &meta.last_log_id else { return Err(RpcError::Remote("the snapshot holds no entry".into())) };
-        let known = self.core.view.last().filter(|known| *last > *known && last.index <= known.index);
-        if let Some(known) = known {
+        let contradicts = |known: &super::types::LogId| (*last > *known) != (last.index > known.index) && last != known;
+        if let Some(known) = self.core.view.last().filter(contradicts) {
             return Err(RpcError::Remote(format!(
                 "the snapshot ends at {last}, and {known} is confirmed here: its place was another life's"
             )));

@@ -5,6 +5,7 @@
 use super::group::RaftGroup;
 use super::images::on_deep_stack;
 use super::links::Gateway;
+use super::machine::Held;
 use super::membership::MemberError;
 use super::mesh::Mesh;
 use super::network::Target;
@@ -19,10 +20,15 @@ use spalla_shared::engine::State;
 use spalla_shared::id::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Terms between two lives: a gateway that is lost may have asked for votes in vain for days.
 const TERMS_APART: u64 = 1_000_000;
+/// Terms that one life may have.
+const LIFE_TERMS: u64 = 1 << 32;
+/// For a group to come to the end of the entries that it is applying.
+const HOLD_TIME_MAX: Duration = Duration::from_secs(5);
 /// The leader of a life's first term, and who votes in a group whose voters are lost: no gateway, so that none takes itself for it.
 pub const NOBODY: u64 = 0;
 /// Founders that know of a later term say so; the next try is behind that.
@@ -38,7 +44,10 @@ pub struct Standing {
     /// Of the newest applied entry.
     pub term: u64,
     pub index: u64,
-    pub voters: Vec<NodeId>,
+    /// Each of these must decide for itself; two while its voters change.
+    pub voters: Vec<BTreeSet<NodeId>>,
+    /// It leads there and has a quorum.
+    pub leads: bool,
 }
 
 impl Standing {
@@ -49,53 +58,67 @@ impl Standing {
 }
 
 impl Registry {
-    /// Of all buildings' groups of which this gateway has anything.
-    pub fn standings(&self) -> Vec<Standing> {
+    /// Of all buildings' groups of which this gateway has anything; nothing is known while it starts.
+    pub fn standings(&self) -> Option<Vec<Standing>> {
+        if !self.whole.load(Ordering::Acquire) {
+            return None;
+        }
         let groups: Vec<Arc<RaftGroup>> = self.groups.read().values().cloned().collect();
         let of = |group: &Arc<RaftGroup>| {
             let (last, life) = group.core.view.last_and(|state| state.life);
-            let (last, voters) =
-                (last?, group.core.with_metrics(|metrics| metrics.membership_config.membership().voter_ids().map(NodeId).collect()));
-            Some(Standing { group: group.core.id.clone(), life, term: last.committed_leader_id().term, index: last.index, voters })
+            let last = last?;
+            let (voters, leads) = group.core.with_metrics(|metrics| {
+                let of = |config: &BTreeSet<u64>| config.iter().copied().map(NodeId).collect();
+                (metrics.membership_config.membership().get_joint_config().iter().map(of).collect(), group.core.leads(metrics))
+            });
+            let (group, term) = (group.core.id.clone(), last.committed_leader_id().term);
+            Some(Standing { group, life, term, index: last.index, voters, leads })
         };
-        groups.iter().filter(|group| group.core.id.site().is_some()).filter_map(of).collect()
+        Some(groups.iter().filter(|group| group.core.id.site().is_some()).filter_map(of).collect())
     }
 }
 
 impl Mesh {
-    /// Makes `founder` the only voter of `group`, with this gateway's copy of it (with an empty one, where not `from_copy`) as `edit`
-    /// leaves it. `first_index`: where the log goes on behind a copy that ends there. Does it again where it was done already: ask
-    /// for the founder's standing first.
+    /// Makes `founder` the only voter of `group`, in its life `number`: with this gateway's copy of it (with an empty one, where not
+    /// `from_copy`) as `edit` leaves it, which hears where the log goes on. `first_index` says that of a copy that ends there. Does it again
+    /// where it was done already: ask for the standings first.
     pub async fn begin_life(
         &self,
         group: &GroupId,
+        number: u64,
         founder: &Gateway,
         from_copy: bool,
         first_index: impl Fn(u64) -> u64,
-        edit: impl FnOnce(&mut State) + Send + 'static,
+        edit: impl FnOnce(&mut State, u64) + Send + 'static,
     ) -> Result<(), MemberError> {
         let (last, mut state) = match self.host.registry.group(group) {
-            Some(running) if from_copy => running.core.view.last_and(State::clone),
+            Some(running) if from_copy => {
+                // Between two entries, with the records of all before handed on.
+                let held = tokio::time::timeout(HOLD_TIME_MAX, running.core.view.hold()).await.map_err(|_| MemberError::Timeout)?;
+                let (meta, state) = held.and_then(Held::release).ok_or_else(|| MemberError::NoGroup(group.clone()))?;
+                (meta.last_log_id, state)
+            }
             _ => (None, State::new(group.clone())),
         };
         if from_copy && last.is_none() {
             return Err(MemberError::Failed(format!("this gateway has no copy of `{group}`")));
         }
         let index = first_index(last.map_or(0, |last| last.index));
-        edit(&mut state);
+        edit(&mut state, index);
         let (state, sink, id) = (on_deep_stack(move || codec::encode(&state)).await?, self.host.sink.clone(), group.clone());
         // Whoever lacks the entries up to here can ask this gateway for what came of them.
         let noted = tokio::task::spawn_blocking(move || sink.take(&id, index, Vec::new()));
         noted.await.map_err(|error| MemberError::Failed(error.to_string()))?;
 
-        let mut term = last.map_or(0, |last| last.committed_leader_id().term);
+        // A copy that comes back may know of a life that nobody else here does.
+        let mut term = last.map_or(0, |last| last.committed_leader_id().term).max(number.saturating_sub(1).saturating_mul(LIFE_TERMS));
         for _ in 0..TRIES_MAX {
             term = term.saturating_add(TERMS_APART);
             let vote = RaftVote::new_committed(term, NOBODY);
             let image = SnapshotImage::new(&codec::encode(&meta(founder, term, index)?), &state);
             let answer = self.install(group, founder.node, vote, &image).await?;
             if answer.leader_id.term <= term {
-                tracing::info!(%group, founder = %founder.node, index, term, "a building's group begins again");
+                tracing::info!(%group, founder = %founder.node, number, index, term, "a building's group begins again");
                 return Ok(());
             }
             term = answer.leader_id.term;
@@ -122,7 +145,7 @@ impl Mesh {
     /// How a building's groups stand at `node`.
     pub async fn standings_at(&self, node: NodeId, timeout: Duration) -> Option<Vec<Standing>> {
         if node == self.node() {
-            return Some(self.host.registry.standings());
+            return self.host.registry.standings();
         }
         let answer = self.call(node, wire::STANDINGS, bytes::Bytes::new(), timeout).await.ok()?;
         wire::decode(&answer).ok()

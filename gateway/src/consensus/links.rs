@@ -23,6 +23,12 @@ pub struct Gateway {
     pub address: String,
 }
 
+impl From<&crate::config::Gateway> for Gateway {
+    fn from(gateway: &crate::config::Gateway) -> Self {
+        Self { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() }
+    }
+}
+
 pub struct Link {
     pub raft: Peer,
     pub snapshot: Peer,

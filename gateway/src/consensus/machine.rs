@@ -362,7 +362,7 @@ impl Applier {
         }
         state.rebuild_plans()?;
         // Before anyone sees the state, and so before any record of what comes next.
-        self.sink.carried(&self.group, index_of(meta), &state.audit);
+        self.sink.carried(&self.group, index_of(meta), &state.audit, state.fork);
         let mut position = self.view.position.lock();
         self.view.clock.see(state.clock, Instant::now());
         *self.view.state.write() = state;

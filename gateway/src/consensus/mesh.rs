@@ -23,6 +23,7 @@ use spalla_shared::id::{GroupId, NodeId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -239,9 +240,11 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
         sink,
         begun: watch::Sender::new(0),
     });
+    // Where the mesh is there already, its log says how a building's group begins: it may have been there before as well.
+    let is_new = LogStore::open(host.log.file(region_of(&GroupId::mesh())))?.is_pristine();
     for plan in config.groups.iter().filter(|plan| plan.has(config.node)) {
         let group = host.begin(&plan.id).await?;
-        if config.founds && plan.voters.contains(&config.node) {
+        if config.founds && is_new && plan.voters.contains(&config.node) {
             host.initialise(plan, &group).await?;
         }
     }
@@ -251,6 +254,7 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
             host.begin(&group).await?;
         }
     }
+    host.registry.whole.store(true, Ordering::Release);
     tokio::spawn(host.clone().heed_wishes(wishes));
     Ok((meta, host, server))
 }
@@ -258,10 +262,11 @@ async fn start(config: MeshConfig, apply: Apply, sink: Arc<dyn RecordSink>) -> R
 /// A gateway whose disk was wiped has forgotten its votes and entries; under its old id it could undo what a quorum confirmed.
 /// Where nobody can be asked, the operator's word counts.
 async fn refuse_wiped(config: &MeshConfig, log: &Log, links: &Links) -> Result<(), StartError> {
-    let mut begun = Vec::new();
-    for plan in config.groups.iter().filter(|plan| plan.has(config.node)) {
-        if LogStore::open(log.file(region_of(&plan.id)))?.is_pristine() {
-            begun.push(plan);
+    let begun: Vec<&GroupPlan> = config.groups.iter().filter(|plan| plan.has(config.node)).collect();
+    // One that failed before it had made a copy's first entry durable is not wiped: it has its other groups.
+    for plan in &begun {
+        if !LogStore::open(log.file(region_of(&plan.id)))?.is_pristine() {
+            return Ok(());
         }
     }
     let asked =

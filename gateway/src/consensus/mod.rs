@@ -45,6 +45,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use spalla_broker::clock::wall_now;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::engine::{Command, Record, Reply, State};
 use spalla_shared::id::{GroupId, NodeId};
 use spalla_shared::time::Timestamp;
@@ -150,8 +151,8 @@ pub trait RecordSink: Send + Sync + 'static {
     /// Entries that were taken before (after a restart) are recognised and passed over.
     fn take(&self, group: &GroupId, index: u64, records: Vec<Record>);
     /// A snapshot brought the state to `index`: the records of the entries up to there that were not taken will not come.
-    /// `audit` is the end of the audit chain there.
-    fn carried(&self, group: &GroupId, index: u64, audit: &AuditChain);
+    /// `audit` is the end of the audit chain there. Behind `fork` the group went on without what copies of it may have had.
+    fn carried(&self, group: &GroupId, index: u64, audit: &AuditChain, fork: Option<Fork>);
     /// Blocks until everything up to `index` is on disk: called before a snapshot lets the log be purged.
     fn flush(&self, group: &GroupId, index: u64) -> Result<(), String>;
 }

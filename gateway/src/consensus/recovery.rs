@@ -14,6 +14,7 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use openraft::{BasicNode, EntryPayload, Membership, RaftSnapshotBuilder};
 use spalla_shared::codec;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::engine::{Command, Record};
 use spalla_shared::id::{GroupId, NodeId};
 use spalla_shared::time::Timestamp;
@@ -93,7 +94,7 @@ struct Deaf;
 
 impl RecordSink for Deaf {
     fn take(&self, _group: &GroupId, _index: u64, _records: Vec<Record>) {}
-    fn carried(&self, _group: &GroupId, _index: u64, _audit: &AuditChain) {}
+    fn carried(&self, _group: &GroupId, _index: u64, _audit: &AuditChain, _fork: Option<Fork>) {}
     fn flush(&self, _group: &GroupId, _index: u64) -> Result<(), String> {
         Err("nothing is kept here".into())
     }

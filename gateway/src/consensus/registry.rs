@@ -11,6 +11,7 @@ use spalla_broker::rpc::{RpcError, Service};
 use spalla_shared::id::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
 
 pub struct Registry {
@@ -20,11 +21,13 @@ pub struct Registry {
     services: RwLock<Vec<(String, Arc<dyn Service>)>>,
     /// Groups of which a leader elsewhere wants a copy here.
     wanted: mpsc::Sender<GroupId>,
+    /// All groups of this gateway have been begun: only then does it know what it has.
+    pub whole: AtomicBool,
 }
 
 impl Registry {
     pub fn new(node: NodeId, links: Arc<Links>, wanted: mpsc::Sender<GroupId>) -> Self {
-        Self { node, links, groups: RwLock::default(), services: RwLock::default(), wanted }
+        Self { node, links, groups: RwLock::default(), services: RwLock::default(), wanted, whole: AtomicBool::new(false) }
     }
 
     /// The newest registration of a prefix counts; among several that fit, the longest.
@@ -104,7 +107,10 @@ impl Service for Registry {
                 let boot = group.core.view.state.read().nodes.get(&peer).map_or(0, |node| node.boot);
                 Ok(wire::encode(&boot))
             }
-            wire::STANDINGS => Ok(wire::encode(&self.standings())),
+            wire::STANDINGS => match self.standings() {
+                Some(standings) => Ok(wire::encode(&standings)),
+                None => Err(RpcError::Refused("this gateway is still starting".into())),
+            },
             wire::DIGEST => {
                 let (group, ()) = self.open(&body)?;
                 group.digest().await.map(|answer| wire::encode(&answer))

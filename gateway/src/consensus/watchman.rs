@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Between two tries of the only voter to lead.
-const ELECT_AGAIN: Duration = Duration::from_millis(250);
+/// Between two tries of the only voter to lead: writing its vote may take as long on a disk that is busy, and another try undoes the last.
+const ELECT_AGAIN: Duration = Duration::from_secs(3);
 
 /// Runs until the group stops.
 pub async fn run(core: Arc<Core>, told: watch::Sender<Leadership>, failure: Failure) {

@@ -3,6 +3,7 @@
 
 use super::{HistoryError, schema};
 use rusqlite::{Connection, Transaction, params};
+use spalla_shared::engine::life::Fork;
 use spalla_shared::id::GroupId;
 use std::path::Path;
 
@@ -36,10 +37,11 @@ fn rename(connection: &mut Connection, kept: &[GroupId], mark: &str) -> rusqlite
     Ok(groups.into_iter().map(|group| format!("{group}{mark}")).collect())
 }
 
-/// Audit links behind `seq`, which the group does not know: `<group>~<index>` holds them. Gives how many.
-pub fn set_aside_links(transaction: &Transaction<'_>, group: &GroupId, seq: u64, index: u64) -> rusqlite::Result<usize> {
-    let aside = format!("{group}{}", mark(index));
-    transaction.execute("UPDATE audit SET grp = ?2 WHERE grp = ?1 AND seq > ?3", params![group.as_str(), aside, schema::signed(seq)])
+/// Audit links that a copy had of entries before `fork` and that the group went on without: `<group>~<index>` holds them. Gives how many.
+pub fn set_aside_links(transaction: &Transaction<'_>, group: &GroupId, fork: Fork) -> rusqlite::Result<usize> {
+    let aside = format!("{group}{}", mark(fork.index));
+    let links = params![group.as_str(), aside, schema::signed(fork.audit_seq), schema::signed(fork.index)];
+    transaction.execute("UPDATE audit SET grp = ?2 WHERE grp = ?1 AND seq > ?3 AND log_index < ?4", links)
 }
 
 /// No group of a mesh has it in its name.

@@ -27,6 +27,7 @@ use crate::consensus::RecordSink;
 use parking_lot::Mutex;
 use spalla_shared::engine::Record;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::id::GroupId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,9 +143,9 @@ impl RecordSink for History {
         let _ = self.inner.jobs.send(Job::Take { group: group.clone(), index, records });
     }
 
-    fn carried(&self, group: &GroupId, index: u64, audit: &AuditChain) {
+    fn carried(&self, group: &GroupId, index: u64, audit: &AuditChain, fork: Option<Fork>) {
         // After a failure the gap is noted at the next start, from the snapshot's file.
-        let _ = self.inner.jobs.send(Job::Carried { group: group.clone(), index, audit: audit.clone() });
+        let _ = self.inner.jobs.send(Job::Carried { group: group.clone(), index, audit: audit.clone(), fork });
     }
 
     fn flush(&self, group: &GroupId, index: u64) -> Result<(), String> {

@@ -209,20 +209,29 @@ fn a_file_of_another_format_is_refused() {
 
 /// A building's group went on from a copy that had less than this one: its next link had a number that was here already, and the
 /// gateway stopped.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_group_went_on_without_is_put_aside() {
-    let folder = tempfile::tempdir().expect("folder");
-    let history = open(folder.path());
+    let (folder, elsewhere) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let (history, giver) = (open(folder.path()), open(elsewhere.path()));
     let (mut chain, mut other) = (AuditChain::default(), AuditChain::default());
     for index in 1..=5 {
-        history.take(&mesh(), index, records(&mut chain, index));
+        let records = records(&mut chain, index);
+        history.take(&mesh(), index, records.clone());
         if index <= 3 {
+            giver.take(&mesh(), index, records);
             other = chain.clone();
         }
     }
-    history.carried(&mesh(), 100, &other);
-    history.take(&mesh(), 101, records(&mut other, 101));
-    history.flush(&mesh(), 101).expect("flushes");
+    // It comes back late: the group has more links again than it had when it went on, so their number tells nothing.
+    let fork = Fork { index: 100, audit_seq: other.seq };
+    (100..=103).for_each(|index| giver.take(&mesh(), index, records(&mut other, index)));
+    giver.flush(&mesh(), 103).expect("flushes");
+    let links = giver.reader().links_before(mesh(), other.seq + 1).await.expect("reads");
+    history.carried(&mesh(), 103, &other, Some(fork));
+    history.flush(&mesh(), 103).expect("flushes");
+    tokio::task::block_in_place(|| history.backfill(&mesh(), links)).expect("they join up");
+    history.take(&mesh(), 104, records(&mut other, 104));
+    history.flush(&mesh(), 104).expect("flushes");
     let verified = Verification::Verified { count: other.seq, head: other.head.to_string() };
     assert_eq!(history.reader().verify(mesh()).await.expect("reads"), verified);
     let filter = AuditFilter { group: Some(GroupId::new("mesh~100")), limit: 10, ..AuditFilter::default() };
@@ -244,7 +253,7 @@ async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_l
         }
     }
     let end = chain.clone();
-    caught_up.carried(&mesh(), 50, &end);
+    caught_up.carried(&mesh(), 50, &end, None);
     caught_up.flush(&mesh(), 50).expect("flushes");
     complete.flush(&mesh(), 50).expect("flushes");
     let reader = caught_up.reader();
@@ -309,11 +318,11 @@ fn a_gap_is_known_after_a_restart_and_noted_once() {
     let history = open(folder.path());
     history.take(&mesh(), 1, first);
     records(&mut chain, 2);
-    history.carried(&mesh(), 2, &chain);
+    history.carried(&mesh(), 2, &chain, None);
     drop(history);
     // The snapshot's file is loaded at each start.
     let history = open(folder.path());
-    history.carried(&mesh(), 2, &chain);
+    history.carried(&mesh(), 2, &chain, None);
     history.take(&mesh(), 3, records(&mut chain, 3));
     history.flush(&mesh(), 3).expect("flushes");
     let connection = schema::open_for_reading(history.path()).expect("opens");

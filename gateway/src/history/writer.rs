@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, params};
 use spalla_shared::engine::Record;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::engine::record::{InstanceStatus, RecordBody};
 use spalla_shared::id::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub enum Job {
         group: GroupId,
         index: u64,
         audit: AuditChain,
+        fork: Option<Fork>,
     },
     Links {
         group: GroupId,
@@ -122,12 +124,13 @@ impl Writer {
                     touched.insert(group);
                 }
                 Job::Flush { group, index, answer } => flushes.push((group, index, answer)),
-                Job::Carried { group, index, audit } => {
+                Job::Carried { group, index, audit, fork } => {
                     let applied = self.applied.entry(group.clone()).or_default();
                     if index <= *applied {
                         continue;
                     }
-                    let lost = set_aside_links(&transaction, &group, audit.seq, index).map_err(say)?;
+                    let fork = fork.unwrap_or(Fork { index, audit_seq: audit.seq });
+                    let lost = set_aside_links(&transaction, &group, fork).map_err(say)?;
                     if lost > 0 {
                         tracing::warn!(%group, links = lost, "the group went on without the newest of what was here; they are put aside");
                     }

@@ -14,7 +14,7 @@ use spalla_shared::engine::life::Life;
 use spalla_shared::engine::roster::{MemberCommand, Roster};
 use spalla_shared::engine::semantics::LIVES;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,11 +67,12 @@ impl Midwife {
     async fn look(&self, mesh: &Mesh, roster: &Roster) -> bool {
         let asked = roster.members.keys().map(|node| async move { (*node, mesh.standings_at(*node, ANSWER_TIME_MAX).await) });
         let standings: Standings = futures::future::join_all(asked).await.into_iter().collect();
-        let sites: std::collections::BTreeSet<&SiteId> = roster.members.values().map(|member| &member.site).collect();
+        let sites: BTreeSet<&SiteId> = roster.members.values().map(|member| &member.site).collect();
         let mut well = true;
         for site in sites {
             match verdict(site, roster, &standings) {
-                Verdict::Lives => {}
+                // One that is silent may know better.
+                Verdict::Lives => well &= is_heard(site, roster, &standings),
                 Verdict::Waits => well = false,
                 Verdict::Begin(life) => {
                     well = false;
@@ -95,21 +96,27 @@ impl Midwife {
             let founder = roster.members.get(&life.founder).filter(|_| begun.get(site).is_none_or(|number| *number < life.number));
             let Some(founder) = founder else { continue };
             let group = GroupId::of_site(site);
-            let Some(standings) = mesh.standings_at(life.founder, ANSWER_TIME_MAX).await else { continue };
-            if standings.iter().any(|standing| standing.group == group && standing.life >= life.number) {
+            // Its own copy follows that life once it is there, whatever the founder has come to since.
+            let mut heard = Vec::new();
+            for node in [self.members.node(), life.founder] {
+                heard.push(mesh.standings_at(node, ANSWER_TIME_MAX).await);
+            }
+            let Some(heard) = heard.into_iter().collect::<Option<Vec<_>>>() else { continue };
+            if heard.iter().flatten().any(|standing| standing.group == group && standing.life >= life.number) {
                 begun.insert(site.clone(), life.number);
                 continue;
             }
             let founder = Gateway { node: life.founder, site: site.clone(), address: founder.address.to_string() };
-            // As it stands now, with that life in its roster: what the mesh has taken of the old one is final.
+            // As it stands now, with that life in its roster.
             let of_mesh = self.members.group.state().read().clone();
             let (number, first) = (life.number, life.clone());
             let made = mesh.begin_life(
                 &group,
+                life.number,
                 &founder,
                 life.from.is_some(),
                 |known| first.first_index(known),
-                move |state| state.begin_life(number, &of_mesh),
+                move |state, index| state.begin_life(number, index, &of_mesh),
             );
             if let Err(error) = made.await {
                 tracing::warn!(%group, founder = %founder.node, %error, "the building's group has not begun again yet");
@@ -127,6 +134,12 @@ enum Verdict {
     Begin(Life),
 }
 
+/// All gateways of a building answered.
+fn is_heard(site: &SiteId, roster: &Roster, standings: &Standings) -> bool {
+    let own = roster.members.iter().filter(|(_, member)| member.site == *site);
+    own.map(|(node, _)| node).all(|node| standings.get(node).is_some_and(Option::is_some))
+}
+
 fn verdict(site: &SiteId, roster: &Roster, standings: &Standings) -> Verdict {
     let group = GroupId::of_site(site);
     let known = roster.lives.get(site);
@@ -137,8 +150,11 @@ fn verdict(site: &SiteId, roster: &Roster, standings: &Standings) -> Verdict {
     let best = roster.members.keys().filter_map(of).max_by_key(|(node, standing)| (standing.age(), is_own(node), std::cmp::Reverse(*node)));
     let (number, newest) = (known.map_or(0, |life| life.number), best.map_or(0, |(_, standing)| standing.life));
     if let Some((_, standing)) = best.filter(|(_, standing)| standing.life >= number || known.is_some_and(|life| life.number == 1)) {
-        let left = standing.voters.iter().filter(|voter| roster.members.contains_key(voter)).count();
-        if left * 2 > standing.voters.len() {
+        let decides = |voters: &BTreeSet<NodeId>| {
+            let left = voters.iter().filter(|voter| roster.members.contains_key(voter)).count();
+            left * 2 > voters.len()
+        };
+        if standing.voters.iter().all(decides) {
             return Verdict::Lives;
         }
     } else if let Some(life) = known.filter(|life| life.number > newest) {
@@ -146,6 +162,10 @@ fn verdict(site: &SiteId, roster: &Roster, standings: &Standings) -> Verdict {
         if both_there {
             return Verdict::Waits;
         }
+    }
+    // It still has a quorum, of those who were removed: it takes their votes away itself.
+    if standings.values().flatten().flatten().any(|standing| standing.group == group && standing.leads) {
+        return Verdict::Waits;
     }
     let own: Vec<&NodeId> = roster.members.keys().filter(|node| is_own(node)).collect();
     let silent = |node: &&NodeId| standings.get(node).is_none_or(Option::is_none);
@@ -189,9 +209,11 @@ mod tests {
     /// What gateways have of the group of `depot`: (gateway, life, index, voters). Those without voters answer that they have nothing.
     fn standings(of: &[(u64, u64, u64, &[u64])]) -> Standings {
         let one = |(node, life, index, voters): &(u64, u64, u64, &[u64])| {
-            let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
-            let standing = Standing { group: GroupId::new("site:depot"), life: *life, term: 1, index: *index, voters };
-            (NodeId(*node), Some(if standing.voters.is_empty() { Vec::new() } else { vec![standing] }))
+            let voters: BTreeSet<NodeId> = voters.iter().copied().map(NodeId).collect();
+            let nothing = voters.is_empty();
+            let standing =
+                Standing { group: GroupId::new("site:depot"), life: *life, term: 1, index: *index, voters: vec![voters], leads: false };
+            (NodeId(*node), Some(if nothing { Vec::new() } else { vec![standing] }))
         };
         of.iter().map(one).collect()
     }
@@ -242,6 +264,19 @@ mod tests {
         assert_eq!(of_depot(&new, &standings(&[(1, 0, 0, &[]), (4, 0, 0, &[])])), Verdict::Waits);
         let lost = roster(&[(1, "hq"), (2, "plant"), (4, "depot")], &[("depot", 1, 3, None)]);
         assert_eq!(of_depot(&lost, &nothing), Verdict::Begin(life(2, 4, None)), "it was there, and every copy is lost");
+    }
+
+    #[test]
+    fn who_votes_is_changing_and_every_side_must_be_able_to_decide() {
+        let left = roster(&[(1, "hq"), (2, "plant"), (4, "depot")], &[("depot", 1, 3, None)]);
+        let mut heard = standings(&[(1, 0, 9, &[3]), (2, 0, 8, &[3]), (4, 0, 9, &[3, 4, 1])]);
+        assert_eq!(of_depot(&left, &heard), Verdict::Lives);
+        // 3, which voted alone, was lost before all had agreed on the others.
+        let standing = heard.get_mut(&NodeId(4)).unwrap().as_mut().unwrap().first_mut().unwrap();
+        standing.voters.insert(0, BTreeSet::from([NodeId(3)]));
+        assert_eq!(of_depot(&left, &heard), Verdict::Begin(life(2, 4, Some(4))));
+        heard.get_mut(&NodeId(4)).unwrap().as_mut().unwrap()[0].leads = true;
+        assert_eq!(of_depot(&left, &heard), Verdict::Waits, "it has a quorum yet, and acknowledges");
     }
 
     #[test]

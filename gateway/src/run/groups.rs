@@ -14,7 +14,7 @@ use spalla_shared::id::GroupId;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// What the executors of all groups of this gateway share.
@@ -49,8 +49,8 @@ pub struct GroupRooms {
 }
 
 impl GroupRooms {
-    /// Opens the rooms of each group once, and closes them all when it is dropped.
-    pub async fn keep(self, mut begun: watch::Receiver<u64>) {
+    /// Opens the rooms of each group once, and closes them all when `closing` is told or dropped.
+    pub async fn keep(self, mut begun: watch::Receiver<u64>, mut closing: oneshot::Receiver<()>) {
         let mut rooms = JoinSet::new();
         let mut open: BTreeSet<GroupId> = BTreeSet::new();
         loop {
@@ -61,10 +61,12 @@ impl GroupRooms {
                     self.open(group, &mut rooms);
                 }
             }
-            if begun.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = begun.changed() => if changed.is_err() { break },
+                _ = &mut closing => break,
             }
         }
+        rooms.shutdown().await;
     }
 
     fn open(&self, group: GroupRef, rooms: &mut JoinSet<()>) {

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Ingress evaluates the flows' filters on these threads, and a hostile expression may recurse as deep as its bound lets it.
@@ -60,12 +60,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     // Storage and agreement.
     let (failed, mut history_failure) = watch::channel(None);
     let history = History::open(&config.data, Box::new(move |why| drop(failed.send(Some(why)))))?;
-    let gateways: Vec<Gateway> = config
-        .peers
-        .gateways
-        .iter()
-        .map(|gateway| Gateway { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() })
-        .collect();
+    let gateways: Vec<Gateway> = config.peers.gateways.iter().map(Gateway::from).collect();
     let tls = Tls { ca: read(&config.peers.ca)?, certificate: read(&config.peers.certificate)?, key: read(&config.peers.key)? };
     // One that joined later holds its building's group at first; others when their leaders want it.
     let own_groups = [GroupId::mesh(), GroupId::of_site(&config.site)];
@@ -148,7 +143,8 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         own: own.clone(),
         mesh: Arc::downgrade(&mesh),
     };
-    rooms.spawn(group_rooms.keep(mesh.begun()));
+    let (close_groups, closing) = oneshot::channel();
+    let group_rooms = tokio::spawn(group_rooms.keep(mesh.begun(), closing));
     rooms.spawn(Midwife { members: members.clone() }.run());
 
     // Towards the cloud.
@@ -209,7 +205,9 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
     tokio::join!(server.stop(), uplinks, broker.shutdown());
     // The others hear that the devices are gone from here; where that cannot be said now, the next start does.
     let _ = tokio::time::timeout(FAREWELL_TIME_MAX, ingress.settled()).await;
+    drop(close_groups);
     rooms.shutdown().await;
+    let _ = group_rooms.await;
     drop((group, own));
     if let Some(mesh) = Arc::into_inner(mesh) {
         mesh.stop().await;

@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 /// Entries between two lives of a group. Ids of instances and device commands are made of the entry's index: one that was given
 /// must not be given again, or a device takes a new command for one that it has done.
 const LIVES_APART: u64 = 1 << 32;
+/// Items owed, between two lives.
+const ITEMS_APART: u64 = 1 << 32;
 /// Buildings of which it is remembered: a mesh has far fewer gateways.
 const LIVES_MAX: usize = 10_000;
 
@@ -34,6 +36,15 @@ pub struct Life {
     pub founder: NodeId,
     /// Whose copy it goes on from; from nothing where it is absent.
     pub from: Option<NodeId>,
+}
+
+/// Where the newest life of a group parts from what copies of earlier ones may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// Its first entry.
+    pub index: u64,
+    /// The newest audit link that it took over.
+    pub audit_seq: u64,
 }
 
 impl Life {
@@ -59,10 +70,12 @@ impl Life {
 }
 
 impl State {
-    /// Makes this copy of a building's group the beginning of its life `number`. `mesh`: the mesh's group, in which that life stands.
-    pub fn begin_life(&mut self, number: u64, mesh: &State) {
+    /// Makes this copy of a building's group the beginning of its life `number`, whose log begins at `index`. `mesh`: the mesh's group, in
+    /// which that life stands.
+    pub fn begin_life(&mut self, number: u64, index: u64, mesh: &State) {
         self.life = number;
-        // The mesh may have more than this copy knows to be owed, and heeds no number twice.
+        self.fork = Some(Fork { index, audit_seq: self.audit.seq });
+        // The mesh may have more than this copy knows to be owed, may be given some of it yet, and heeds no number twice.
         let taken = mesh.crossings.taken.get(&self.group).copied().unwrap_or(0);
         let owed = self.crossings.owed.entry(mesh.group.clone()).or_default();
         pass_over(owed, taken);
@@ -76,7 +89,7 @@ impl State {
 
 /// Items up to `seq` are with the other group already.
 fn pass_over(owed: &mut Owed, seq: u64) {
-    owed.newest_seq = owed.newest_seq.max(seq);
+    owed.newest_seq = owed.newest_seq.max(seq).saturating_add(ITEMS_APART);
     owed.taken_seq = owed.taken_seq.max(seq);
     while owed.items.front().is_some_and(|item| item.seq <= seq) {
         owed.drop_first();
@@ -220,16 +233,18 @@ mod tests {
 
         let mut older = copy.clone();
         mesh.crossings.taken.insert(copy.group.clone(), 2);
-        copy.begin_life(2, &mesh);
+        copy.begin_life(2, 700, &mesh);
         let owed = &copy.crossings.owed[&GroupId::mesh()];
-        assert_eq!((owed.newest_seq, owed.taken_seq, owed.items.len()), (3, 2, 1));
+        // The mesh may be given more of the old life yet: its numbers are not given again.
+        assert_eq!((owed.newest_seq, owed.taken_seq, owed.items.len()), (3 + ITEMS_APART, 2, 1));
+        assert_eq!(copy.fork, Some(Fork { index: 700, audit_seq: copy.audit.seq }));
         assert_eq!((copy.life, copy.clock), (2, Timestamp(11_000)), "no opening lives through it");
 
         // The mesh has more than the copy ever knew of.
         mesh.crossings.taken.insert(older.group.clone(), 8);
-        older.begin_life(2, &mesh);
+        older.begin_life(2, 700, &mesh);
         let owed = &older.crossings.owed[&GroupId::mesh()];
-        assert_eq!((owed.newest_seq, owed.taken_seq, owed.items.len()), (8, 8, 0));
+        assert_eq!((owed.newest_seq, owed.taken_seq, owed.items.len()), (8 + ITEMS_APART, 8, 0));
     }
 
     #[test]

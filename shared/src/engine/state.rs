@@ -10,6 +10,7 @@ use super::effect::{Effect, Owner};
 use super::index::Index;
 use super::instance::Instance;
 use super::interest::Interests;
+use super::life::Fork;
 use super::outbox::Outbox;
 use super::passback::Passback;
 use super::pool::PoolState;
@@ -53,6 +54,8 @@ pub struct State {
     /// Of a building's group: the life of [`Roster::lives`] that this is; 0 for one that never began again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub life: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Fork>,
 
     pub flows: BTreeMap<FlowKey, Flow>,
     /// Parsed flows by key; not stored.
@@ -234,6 +237,7 @@ impl State {
             understood: BTreeMap::new(),
             roster: Roster::default(),
             life: 0,
+            fork: None,
             flows: BTreeMap::new(),
             plans: BTreeMap::new(),
             current: BTreeSet::new(),

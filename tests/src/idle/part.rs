@@ -5,6 +5,7 @@ use spalla::consensus::{Gateway, GroupPlan, GroupRef, Mesh, MeshConfig, RecordSi
 use spalla_broker::rpc::Tls;
 use spalla_shared::engine::Record;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::id::{GroupId, NodeId, SiteId};
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ struct NoHistory;
 
 impl RecordSink for NoHistory {
     fn take(&self, _: &GroupId, _: u64, _: Vec<Record>) {}
-    fn carried(&self, _: &GroupId, _: u64, _: &AuditChain) {}
+    fn carried(&self, _: &GroupId, _: u64, _: &AuditChain, _: Option<Fork>) {}
     fn flush(&self, _: &GroupId, _: u64) -> Result<(), String> {
         Ok(())
     }
@@ -46,12 +47,7 @@ impl RecordSink for NoHistory {
 async fn hold(config: &Path, groups: u16) {
     let config = Config::load(config).expect("a config");
     let read = |file: &Path| std::fs::read(file).expect("a file of the mesh's certificates");
-    let gateways: Vec<Gateway> = config
-        .peers
-        .gateways
-        .iter()
-        .map(|gateway| Gateway { node: gateway.node, site: gateway.site.clone(), address: gateway.address.clone() })
-        .collect();
+    let gateways: Vec<Gateway> = config.peers.gateways.iter().map(Gateway::from).collect();
     let plans: Vec<GroupPlan> = (1..=groups).map(|number| plan(number, &gateways)).collect();
     let ids: Vec<GroupId> = plans.iter().map(|plan| plan.id.clone()).collect();
     let mesh = Mesh::start(

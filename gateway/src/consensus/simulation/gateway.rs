@@ -18,6 +18,7 @@ use openraft::{BasicNode, RaftMetrics, ServerState};
 use parking_lot::{Mutex, RwLock};
 use spalla_shared::codec;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::engine::{Command, Record, State};
 use spalla_shared::id::{GroupId, NodeId};
 use spalla_shared::time::Timestamp;
@@ -182,7 +183,7 @@ struct NoHistory;
 
 impl RecordSink for NoHistory {
     fn take(&self, _group: &GroupId, _index: u64, _records: Vec<Record>) {}
-    fn carried(&self, _group: &GroupId, _index: u64, _audit: &AuditChain) {}
+    fn carried(&self, _group: &GroupId, _index: u64, _audit: &AuditChain, _fork: Option<Fork>) {}
     fn flush(&self, _group: &GroupId, _index: u64) -> Result<(), String> {
         Ok(())
     }

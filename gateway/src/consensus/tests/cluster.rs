@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use spalla_broker::rpc::Tls;
 use spalla_shared::engine::audit::AuditChain;
+use spalla_shared::engine::life::Fork;
 use spalla_shared::engine::record::RecordBody;
 use spalla_shared::engine::state::Node;
 use spalla_shared::engine::{Accepted, Applied, Command, Entry, Record, State};
@@ -49,7 +50,7 @@ impl RecordSink for Sink {
     fn take(&self, _group: &GroupId, index: u64, records: Vec<Record>) {
         self.taken.lock().insert(index, records.len());
     }
-    fn carried(&self, _group: &GroupId, index: u64, _audit: &AuditChain) {
+    fn carried(&self, _group: &GroupId, index: u64, _audit: &AuditChain, _fork: Option<Fork>) {
         self.taken.lock().insert(index, 0);
     }
     fn flush(&self, _group: &GroupId, index: u64) -> Result<(), String> {

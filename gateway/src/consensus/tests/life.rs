@@ -25,7 +25,7 @@ async fn bereft() -> (Cluster, GroupId) {
 async fn a_buildings_group_goes_on_from_a_copy_with_numbers_that_were_never_given() {
     let (mut cluster, id) = bereft().await;
     let founder = cluster.gateways[1].clone();
-    let begin = cluster.running[&NodeId(3)].begin_life(&id, &founder, true, |known| known + (1 << 32), |state| state.life = 2);
+    let begin = cluster.running[&NodeId(3)].begin_life(&id, 2, &founder, true, |known| known + (1 << 32), |state, _| state.life = 2);
     within(begin).await.unwrap();
     let group = cluster.running[&NodeId(2)].group(&id).unwrap();
     within(group.leadership().wait_for(|now| now.is_self)).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_buildings_group_goes_on_from_a_copy_with_numbers_that_were_never_give
     let copy = cluster.running[&NodeId(3)].group(&id).unwrap();
     within(copy.applied().wait_for(|applied| *applied >= receipt.index)).await.unwrap();
     let standing = within(cluster.running[&NodeId(3)].standings_at(NodeId(2), LONG)).await.unwrap();
-    assert_eq!((standing[0].life, &*standing[0].voters), (2, &[NodeId(2)][..]));
+    assert_eq!((standing[0].life, &*standing[0].voters), (2, &[std::collections::BTreeSet::from([NodeId(2)])][..]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn a_copy_that_knows_more_than_the_new_life_follows_it_all_the_same() {
     let (cluster, id) = bereft().await;
     let founder = cluster.gateways[1].clone();
     // From nothing, where the copy was out of reach when it was looked for.
-    let begin = cluster.running[&NodeId(2)].begin_life(&id, &founder, false, |_| 1 << 40, |state| state.life = 2);
+    let begin = cluster.running[&NodeId(2)].begin_life(&id, 2, &founder, false, |_| 1 << 40, |state, _| state.life = 2);
     within(begin).await.unwrap();
     let group = cluster.running[&NodeId(2)].group(&id).unwrap();
     within(group.leadership().wait_for(|now| now.is_self)).await.unwrap();
@@ -69,9 +69,9 @@ async fn a_copy_that_knows_more_than_the_new_life_follows_it_all_the_same() {
     within(copy.applied().wait_for(|applied| *applied >= receipt.index)).await.unwrap();
     assert_eq!(copy.state().read().nodes.keys().copied().collect::<Vec<_>>(), [NodeId(103)]);
     // No copy is taken back to a place that it has passed: openraft would panic.
-    let known = cluster.running[&NodeId(2)].begin_life(&id, &founder, false, |_| 7, |_| {}).await;
+    let known = cluster.running[&NodeId(2)].begin_life(&id, 3, &founder, false, |_| 7, |_, _| {}).await;
     assert!(known.unwrap_err().to_string().contains("another life's"));
     within(group.propose(command(104))).await.unwrap();
-    let missing = cluster.running[&NodeId(2)].begin_life(&GroupId::new("site:none"), &founder, true, |known| known, |_| {}).await;
+    let missing = cluster.running[&NodeId(2)].begin_life(&GroupId::new("site:none"), 2, &founder, true, |known| known, |_, _| {}).await;
     assert!(missing.unwrap_err().to_string().contains("no copy"));
 }
