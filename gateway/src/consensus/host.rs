@@ -85,7 +85,7 @@ impl Host {
         }
     }
 
-    /// Begins what leaders elsewhere want to be copied here. Runs until the registry is gone.
+    /// Begins what leaders elsewhere want to be copied here. Runs until the mesh's runtime ends.
     pub async fn heed_wishes(self: Arc<Self>, mut wanted: mpsc::Receiver<GroupId>) {
         while let Some(group) = wanted.recv().await {
             if self.registry.group(&group).is_some() || !self.is_known(&group) {
