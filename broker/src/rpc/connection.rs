@@ -5,6 +5,7 @@
 use super::server::HANDSHAKE_TIMEOUT;
 use super::{BODY_LEN_MAX, FAILURE, IN_WORK_MAX, PACKET_LEN_MAX, RpcError, Service, TOPIC_PREFIX};
 use bytes::Bytes;
+use futures::FutureExt;
 use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{Connection, ConnectionOptions, Event, role};
@@ -155,7 +156,7 @@ impl Session {
         };
         let body = Bytes::copy_from_slice(publish.payload().as_slice());
         let (service, out, peer) = (self.service.clone(), self.out.clone(), self.peer);
-        self.work.spawn(async move {
+        let mut work = Box::pin(async move {
             let _place = place;
             let result = service.call(peer, &method, body).await;
             match answer(&answer_topic, correlation, result) {
@@ -163,6 +164,10 @@ impl Session {
                 Err(reason) => tracing::warn!(%peer, method, reason, "answer cannot be sent"),
             }
         });
+        // Tasks begin in any order; the first step of each request is made in that of their coming.
+        if tokio::task::unconstrained(&mut work).now_or_never().is_none() {
+            self.work.spawn(work);
+        }
         Ok(())
     }
 

@@ -36,7 +36,8 @@ const ANSWER_TOPIC: &str = "spalla/rpc-answer";
 /// User property that marks an answer as a failure: `refused` or `remote`; the body is the text.
 const FAILURE: &str = "failure";
 
-/// Answers requests. Called concurrently.
+/// Answers requests. Called concurrently; but what a call does before it first has to wait, it does in the order in which the requests of
+/// one connection came, and the ones behind it wait for that.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
     /// `peer` is the node that the client's certificate names (`CN=node-<id>`).

@@ -17,6 +17,7 @@ mod machine;
 mod membership;
 mod mesh;
 mod network;
+mod pipeline;
 mod place;
 mod plan;
 mod propose;

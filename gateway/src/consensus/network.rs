@@ -1,9 +1,11 @@
 //! Openraft's calls to one other gateway.
 
 use super::links::{Link, Links};
+use super::pipeline::{Answers, pipelined};
 use super::types::{Body, RaftVote, Snapshot, Types};
 use super::wire::{self, Chunk, ChunkTaken, To, Transfer};
 use crate::storage::SnapshotImage;
+use futures::Stream;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes};
 use openraft::raft::{
@@ -138,6 +140,16 @@ impl RaftNetworkV2<Types> for Target {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let timeout = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND_TIMEOUT) };
         self.raft(RPCTypes::AppendEntries, wire::APPEND, rpc, timeout).await
+    }
+
+    /// One without entries may wait for the fsync of those before it.
+    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> Answers<'s, Types>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let timeout = option.hard_ttl().max(APPEND_TIMEOUT);
+        let target = &*self;
+        pipelined(input, move |rpc| target.raft(RPCTypes::AppendEntries, wire::APPEND, rpc, timeout))
     }
 
     async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {

@@ -2,8 +2,10 @@
 
 use super::gateway::Peers;
 use super::{Mistake, SimRaft, SimTypes, World};
+use crate::consensus::pipeline::{Answers, pipelined};
 use crate::consensus::types::{RaftVote, Snapshot};
 use crate::storage::SnapshotImage;
+use futures::Stream;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout};
 use openraft::network::{RPCOption, RPCTypes};
 use openraft::raft::{
@@ -97,6 +99,19 @@ impl RaftNetworkV2<SimTypes> for Road {
         self.leads(&rpc.vote);
         let timeout = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND_TIMEOUT) };
         self.call(RPCTypes::AppendEntries, timeout, |raft| async move { raft.append_entries(rpc).await }).await
+    }
+
+    /// They may overtake each other, as in a gateway they may not.
+    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> Answers<'s, SimTypes>
+    where
+        S: Stream<Item = AppendEntriesRequest<SimTypes>> + OptionalSend + Unpin + 'static,
+    {
+        let timeout = option.hard_ttl().max(APPEND_TIMEOUT);
+        let road = &*self;
+        pipelined(input, move |rpc| {
+            road.leads(&rpc.vote);
+            road.call(RPCTypes::AppendEntries, timeout, |raft| async move { raft.append_entries(rpc).await })
+        })
     }
 
     async fn vote(&mut self, rpc: VoteRequest<SimTypes>, option: RPCOption) -> Result<VoteResponse<SimTypes>, RPCError<SimTypes>> {
