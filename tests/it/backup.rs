@@ -85,7 +85,7 @@ async fn a_backup_is_whole_and_a_new_mesh_goes_on_from_it() {
     // Ids are made of the log's index: none that the old mesh gave behind the backup is given again.
     let (old, now) = (ended["applied"].as_u64().expect("an index"), new.agreed().await["applied"].as_u64().expect("an index"));
     assert!(now > old + (1 << 31), "{now} after {old}");
-    let second = new.join(0, "plant", &[]);
+    let second = new.join(0, "plant", &[]).await;
     assert!(new.nodes[second].number > 3, "ids of the old mesh never come back");
     new.nodes[second].start();
     new.nodes[second].ready().await;
@@ -199,7 +199,7 @@ async fn one_gateway_is_left_and_the_lost_ones_cannot_come_back() {
     mesh.nodes.push(alone);
     // A building has its group again as soon as it has a gateway.
     leads(&mesh.nodes[0], "site:depot", 3).await;
-    let second = mesh.join(0, "hq", &[]);
+    let second = mesh.join(0, "hq", &[]).await;
     assert_eq!(mesh.nodes[second].number, 4);
     mesh.nodes[second].start();
     mesh.nodes[second].ready().await;

@@ -41,7 +41,7 @@ async fn a_building_whose_only_gateway_is_replaced_goes_on_with_what_it_had() {
     .await;
 
     mesh.nodes[1].kill();
-    let new = mesh.join(0, "plant", &["--site", "plant"]);
+    let new = mesh.join(0, "plant", &["--site", "plant"]).await;
     mesh.nodes[new].start();
     mesh.nodes[new].ready().await;
     // The dead one may come back, as long as nobody says that it does not.
@@ -97,7 +97,7 @@ async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
     for flow in [STAY_FLOW, GO_FLOW] {
         apply(&mesh.nodes[0], flow).await;
     }
-    let second = mesh.join(1, "hq", &["--site", "hq"]);
+    let second = mesh.join(1, "hq", &["--site", "hq"]).await;
     mesh.nodes[second].start();
     mesh.nodes[second].ready().await;
     let voters = until("both vote, with a third voice elsewhere", async || {
@@ -134,7 +134,7 @@ async fn a_new_building_gets_a_group_of_its_own_with_copies_elsewhere() {
     for flow in [STAY_FLOW, GO_FLOW] {
         apply(&mesh.nodes[0], flow).await;
     }
-    let lab = mesh.join(0, "lab", &[]);
+    let lab = mesh.join(0, "lab", &[]).await;
     mesh.nodes[lab].start();
     mesh.nodes[lab].ready().await;
     leads(&mesh.nodes[lab], "site:lab", 3).await;
@@ -155,7 +155,7 @@ async fn a_new_building_gets_a_group_of_its_own_with_copies_elsewhere() {
     same_copies(&mesh, "site:lab").await;
 
     // A copy is lost for good, and made again at the next best gateway.
-    let store = mesh.join(0, "store", &[]);
+    let store = mesh.join(0, "store", &[]).await;
     mesh.nodes[store].start();
     mesh.nodes[store].ready().await;
     mesh.nodes[1].kill();

@@ -15,7 +15,7 @@ async fn a_gateway_joins_a_running_mesh_and_votes_when_it_is_level() {
         write(&mesh.nodes[0], &format!("before-{number}")).await;
     }
     // A witness in a third place makes two buildings safe.
-    let witness = mesh.join(1, "elsewhere", &["--site", "elsewhere"]);
+    let witness = mesh.join(1, "elsewhere", &["--site", "elsewhere"]).await;
     assert_eq!(mesh.nodes[witness].number, 3, "the next id");
     mesh.nodes[witness].start();
     mesh.nodes[witness].ready().await;
@@ -32,7 +32,7 @@ async fn a_gateway_joins_a_running_mesh_and_votes_when_it_is_level() {
     mesh.ready().await;
 
     // A second gateway of a site learns; all of them start again with the settings that they have, and find each other.
-    let second = mesh.join(0, "hq", &[]);
+    let second = mesh.join(0, "hq", &[]).await;
     mesh.nodes[second].start();
     mesh.nodes[second].ready().await;
     mesh.agreed().await;
@@ -110,7 +110,7 @@ async fn a_dead_gateway_is_replaced_and_never_comes_back() {
     let nodes: Vec<&Value> = status.data()["nodes"].as_array().expect("nodes").iter().map(|node| &node["node"]).collect();
     assert!(!nodes.contains(&&json!(3)), "it holds nothing back any more: {nodes:?}");
 
-    let replacement = mesh.join(1, "depot", &[]);
+    let replacement = mesh.join(1, "depot", &[]).await;
     assert_eq!(mesh.nodes[replacement].number, 4);
     mesh.nodes[replacement].start();
     mesh.nodes[replacement].ready().await;
@@ -143,7 +143,7 @@ async fn the_leader_itself_can_be_removed_and_what_would_lose_the_quorum_cannot(
     mesh.agreed().await;
 
     // Two are left, and a third joins. With one of the two silent, the third cannot be taken away.
-    let third = mesh.join(0, "fourth", &[]);
+    let third = mesh.join(0, "fourth", &[]).await;
     mesh.nodes[third].start();
     mesh.nodes[third].ready().await;
     three_vote(&mesh.nodes[0]).await;
@@ -223,7 +223,7 @@ async fn a_wiped_gateway_is_refused_and_joins_under_a_new_id() {
 
     mesh.nodes.remove(wiped);
     parsed(&mesh.nodes[0].cli(&["mesh", "remove", &number, "--json"]));
-    let again = mesh.join(0, &site, &[]);
+    let again = mesh.join(0, &site, &[]).await;
     assert_eq!(mesh.nodes[again].number, 4);
     mesh.nodes[again].start();
     mesh.nodes[again].ready().await;

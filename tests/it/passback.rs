@@ -142,7 +142,7 @@ async fn a_building_whose_gateway_is_replaced_does_not_stay_split() {
     until("the plant is lost", async || out_of_reach(hq, &["plant"]).await).await;
     assert_eq!(at_hq.shows(hq, "mesh", &token).await, "anti-passback-split");
 
-    let replacement = mesh.join(0, "plant", &[]);
+    let replacement = mesh.join(0, "plant", &[]).await;
     mesh.nodes[replacement].start();
     mesh.nodes[replacement].ready().await;
     let hq = &mesh.nodes[0];

@@ -116,21 +116,27 @@ impl Mesh {
 
     /// Invites a gateway at the gateway `by` and lets it join, as an operator does: with the command line, where `mesh-ca` is.
     /// Gives back its place; it is not started. `how` goes to the invitation.
-    pub fn join(&mut self, by: usize, site: &str, how: &[&str]) -> usize {
-        let invited = self.nodes[by].cli(&[&["mesh", "invite", "--json"], how].concat());
-        let token = parsed(&invited)["token"].as_str().expect("a token").to_owned();
-        let folder = self.folder.path().join(format!("joined-{site}-{}", self.nodes.len()));
+    pub async fn join(&mut self, by: usize, site: &str, how: &[&str]) -> usize {
         let first = ports::free_block(3).expect("free ports");
-        let ports = format!("{first},{},{}", first + 1, first + 2);
-        let (folder_text, ca) = (folder.display().to_string(), self.authority().display().to_string());
-        let arguments = ["mesh", "join", &folder_text, "--token", &token, "--site", site, "--ca", &ca, "--ports", &ports, "--json"];
-        let joined = parsed(&self.nodes[by].cli(&arguments));
+        let node = self.joined(by, site, how, [first, first + 1, first + 2]).await;
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// The same, with its ports for devices, for the mesh and for the API, and in nobody's place yet.
+    pub async fn joined(&self, by: usize, site: &str, how: &[&str], ports: [u16; 3]) -> Node {
+        let invited = self.nodes[by].cli_meanwhile(&[&["mesh", "invite", "--json"], how].concat()).await;
+        let token = parsed(&invited)["token"].as_str().expect("a token").to_owned();
+        let folder = (1..).map(|n| self.folder.path().join(format!("joined-{site}-{n}"))).find(|folder| !folder.exists());
+        let folder = folder.expect("a folder that is not there").display().to_string();
+        let (ports_text, ca) = (ports.map(|port| port.to_string()).join(","), self.authority().display().to_string());
+        let arguments = ["mesh", "join", &folder, "--token", &token, "--site", site, "--ca", &ca, "--ports", &ports_text, "--json"];
+        let joined = parsed(&self.nodes[by].cli_meanwhile(&arguments).await);
         let text = |name: &str| joined[name].as_str().expect("a text").to_owned();
         let token = std::fs::read_to_string(text("token_file")).expect("a token").trim().to_owned();
         let number = joined["node"].as_u64().expect("a number");
         let api = Api::new(text("api_url"), token);
-        self.nodes.push(Node::new(&self.program, number, site, text("config").into(), first, api));
-        self.nodes.len() - 1
+        Node::new(&self.program, number, site, text("config").into(), ports[0], api)
     }
 
     /// The folder of the authority's key.
@@ -168,15 +174,16 @@ impl Mesh {
     /// Waits until all gateways have applied the same entries and everything of them is in their histories; gives back the
     /// digest that they have in common.
     pub async fn agreed(&self) -> Value {
-        self.agreed_within(crate::wait::LONG).await
+        self.agreed_within("mesh", crate::wait::LONG).await
     }
 
-    /// The same for a trail so long that to compute it again takes its time. Says what differs, where they do not come to agree.
-    pub async fn agreed_within(&self, bound: Duration) -> Value {
+    /// The same for any group that all have, and for a trail so long that to compute it again takes its time. Says what differs, where they
+    /// do not come to agree.
+    pub async fn agreed_within(&self, group: &str, bound: Duration) -> Value {
         let mut seen = String::from("nothing was heard of them");
         let looked = tokio::time::timeout(bound, async {
             loop {
-                match self.common_digest().await {
+                match self.common_digest(group).await {
                     Ok(digest) => return digest,
                     Err(differs) => seen = differs,
                 }
@@ -185,20 +192,20 @@ impl Mesh {
         });
         match looked.await {
             Ok(digest) => digest,
-            Err(_) => panic!("no equal state and audit at all gateways within {bound:?}: {seen}"),
+            Err(_) => panic!("no equal state and audit of {group} at all gateways within {bound:?}: {seen}"),
         }
     }
 
     /// Digests are taken at once, and the trails computed again at once: a trail that grew meanwhile still holds this one's head.
-    async fn common_digest(&self) -> Result<Value, String> {
-        let digests = self.ask_all("/state/digest").await?;
+    async fn common_digest(&self, group: &str) -> Result<Value, String> {
+        let digests = self.ask_all(&format!("/state/digest?group={group}")).await?;
         let first = digests.first().cloned().unwrap_or_default();
         if digests.iter().any(|digest| *digest != first) {
             return Err(format!("digests {}", Value::from(digests)));
         }
-        let trails = self.ask_all("/audit/verify").await?;
+        let trails = self.ask_all(&format!("/audit/verify?group={group}")).await?;
         let before = first["audit_seq"].as_u64().unwrap_or(0).saturating_sub(1);
-        let heads = self.ask_all(&format!("/audit?limit=1&after={before}")).await?;
+        let heads = self.ask_all(&format!("/audit?group={group}&limit=1&after={before}")).await?;
         let whole = |(trail, head): (&Value, &Value)| trail["result"] == "verified" && head[0]["hash"] == first["audit_head"];
         if trails.iter().zip(&heads).all(whole) {
             return Ok(first);

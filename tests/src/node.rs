@@ -8,9 +8,9 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Output, Stdio};
 
-/// For a program that starts gateways: they are this program as well, started with `run`. One build, one file.
+/// For a program that starts gateways and has options alone: with a command it is the gateway's. One build, one file.
 pub fn as_gateway() -> Option<ExitCode> {
-    (std::env::args().nth(1).as_deref() == Some("run")).then(spalla::cli::main)
+    std::env::args().nth(1).is_some_and(|first| !first.starts_with('-')).then(spalla::cli::main)
 }
 
 /// What a process has in memory.

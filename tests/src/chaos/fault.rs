@@ -12,6 +12,8 @@ pub enum Fault {
     Kill(Vec<usize>),
     /// SIGTERM, and started again.
     Restart(usize),
+    /// Dead for good: removed from the mesh, and one of a new number in its building instead.
+    Replace(usize),
     /// SIGSTOP: alive, connected, and answering nothing.
     Hold(usize),
     /// All links to and from one gateway.
@@ -31,6 +33,8 @@ pub enum Fault {
 /// What a fault does something to; two of one kind at a time would be in each other's way.
 #[derive(PartialEq)]
 enum Kind {
+    /// To be done to a mesh that is whole.
+    Members,
     Process,
     Links,
     Clock,
@@ -49,6 +53,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(places) => write!(f, "kill {places:?}"),
             Self::Restart(place) => write!(f, "restart {place}"),
+            Self::Replace(place) => write!(f, "replace {place}"),
             Self::Hold(place) => write!(f, "hold {place}"),
             Self::Around(place, weather) => write!(f, "{weather:?} around {place}"),
             Self::Between { from, to, weather } => write!(f, "{weather:?} from {from} to {to}"),
@@ -94,11 +99,12 @@ impl Plan {
     fn fault(&mut self) -> Fault {
         let place = self.random.usize(..self.gateways);
         let other = (place + 1 + self.random.usize(..self.gateways - 1)) % self.gateways;
-        match self.random.u8(..18) {
+        match self.random.u8(..19) {
             12 => Fault::PowerCut { places: vec![place], kept: self.kept(), truncated: self.random.bool() },
             13 => Fault::PowerCut { places: (0..self.gateways).collect(), kept: self.kept(), truncated: self.random.bool() },
             14 => Fault::Disk { place, full: self.random.bool() },
             15 | 16 => Fault::Clock { places: vec![place], ahead_s: self.leap_s() },
+            18 => Fault::Replace(place),
             17 => Fault::Clock { places: (0..self.gateways).collect(), ahead_s: self.leap_s() },
             0..3 => Fault::Kill(vec![place]),
             3 => Fault::Kill(vec![place, other]),
@@ -125,13 +131,14 @@ impl Plan {
 }
 
 impl Fault {
-    /// Whether both would do something to one process, to one link, or to one clock.
+    /// Whether both would do something to one process, to one link, or to one clock, or one of them wants to be alone.
     fn collides_with(&self, other: &Self) -> bool {
-        self.kind() == other.kind()
+        self.kind() == other.kind() || [self.kind(), other.kind()].contains(&Kind::Members)
     }
 
     fn kind(&self) -> Kind {
         match self {
+            Self::Replace(_) => Kind::Members,
             Self::Kill(_) | Self::Restart(_) | Self::Hold(_) | Self::PowerCut { .. } | Self::Disk { .. } => Kind::Process,
             Self::Around(..) | Self::Between { .. } | Self::Everywhere(_) => Kind::Links,
             Self::Clock { .. } => Kind::Clock,
@@ -155,6 +162,7 @@ mod tests {
         for kind in [
             "Kill([0, 1, 2])",
             "Restart",
+            "Replace",
             "Hold",
             "Cut",
             "HalfOpen",

@@ -2,7 +2,7 @@
 //! was seen from outside is held against what Spalla promises.
 //!
 //! ```text
-//! Plan (seed) -> faults -> processes (kill -9, SIGSTOP), links between them (cut, half-open, deaf, slow, lossy),
+//! Plan (seed) -> faults -> processes (kill -9, SIGSTOP, replaced by others), links between them (cut, half-open, deaf, slow, lossy),
 //!                          machines (clock leaps, disk full or failing, power cut)
 //! Load        -> events, turns           Witness <- acknowledgements, what devices were told
 //! Registers   -> writes and reads at all gateways, held against one order
@@ -14,6 +14,7 @@ pub mod link;
 pub mod load;
 pub mod machine;
 pub mod register;
+mod replace;
 mod verdict;
 pub mod witness;
 
@@ -76,6 +77,7 @@ pub async fn run(program: &str, seed: u64, until: Until, say: impl Fn(&str)) -> 
     let mut verdict = Verdict::of(&world.mesh, &witness, found, &cloud, steps).await;
     verdict.broken.append(&mut world.broken);
     verdict.lost_bytes = world.lost_bytes;
+    verdict.replaced = world.replaced;
     drop(load);
     cloud.stop().await;
     world.mesh.folder.disable_cleanup(!verdict.broken.is_empty());
@@ -84,20 +86,22 @@ pub async fn run(program: &str, seed: u64, until: Until, say: impl Fn(&str)) -> 
 
 struct World {
     mesh: Mesh,
-    /// From one place to another, by (from, to).
-    links: BTreeMap<(usize, usize), Link>,
+    /// From one place to another, by (from, to). All that lead to a gateway that has replaced another are one.
+    links: BTreeMap<(usize, usize), Arc<Link>>,
     /// One under each gateway, by place.
     machines: Vec<Machine>,
     /// What gateways did that they should not.
     broken: Vec<String>,
     /// Of logs, by cuts of the power.
     lost_bytes: u64,
+    /// Gateways that were removed, each with another one in its place.
+    replaced: usize,
 }
 
 impl World {
     async fn start(program: &str, cloud: &Cloud) -> Self {
         let mut mesh = Mesh::init(program, &SITES);
-        let links = link::between(&mesh).await;
+        let links = link::between(&mesh).await.into_iter().map(|(ends, link)| (ends, Arc::new(link))).collect();
         for place in 0..SITES.len() {
             mesh.configure(place, |config| {
                 config.cloud = Some(CloudSettings {
@@ -117,7 +121,7 @@ impl World {
             node.start_with(&machine.variables());
         }
         mesh.ready().await;
-        Self { mesh, links, machines, broken: Vec::new(), lost_bytes: 0 }
+        Self { mesh, links, machines, broken: Vec::new(), lost_bytes: 0, replaced: 0 }
     }
 
     /// One that tells and one door for each gateway.
@@ -157,6 +161,7 @@ impl World {
             Fault::PowerCut { places, .. } => places.iter().for_each(|place| self.mesh.nodes[*place].kill()),
             Fault::Disk { place, full } => self.break_disk(*place, *full).await,
             Fault::Clock { places, ahead_s } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(ahead_s * 1000)),
+            Fault::Replace(place) => self.replace(*place).await,
             Fault::Hold(place) => self.mesh.nodes[*place].hold(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, None),
         }
@@ -175,6 +180,8 @@ impl World {
                 }
             }
             Fault::Clock { places, .. } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(0)),
+            // It is to go on under what comes next.
+            Fault::Replace(_) => {}
             Fault::Hold(place) => self.mesh.nodes[*place].go_on(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, Some(Weather::Clear)),
         }

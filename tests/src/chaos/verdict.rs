@@ -26,6 +26,8 @@ pub struct Verdict {
     pub turns: usize,
     pub commands: usize,
     pub cloud: u64,
+    /// Gateways that were taken out for good, each for another one.
+    pub replaced: usize,
     /// Of logs, that were written and not durable when the power went.
     pub lost_bytes: u64,
     /// Writes and reads that were held against one order.
@@ -47,7 +49,10 @@ impl Verdict {
         for row in stuck.data().as_array().into_iter().flatten() {
             broken.push(format!("an incident that nobody can be blamed for: {row}"));
         }
-        mesh.agreed_within(AGREED_TIME_MAX).await;
+        mesh.agreed_within("mesh", AGREED_TIME_MAX).await;
+        for node in &mesh.nodes {
+            mesh.agreed_within(&format!("site:{}", node.site), AGREED_TIME_MAX).await;
+        }
 
         let (events, turns) = (witness.events(), witness.turns());
         let heard = times(api, "chaos/heard", "output", &mut broken).await;
@@ -104,6 +109,7 @@ impl Verdict {
             turns: turns.len(),
             commands: witness.commands(),
             cloud: counts.received,
+            replaced: 0,
             lost_bytes: 0,
             registers,
             broken,

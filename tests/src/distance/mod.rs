@@ -246,7 +246,7 @@ impl World {
 
     /// Writes that are there when all gateways agree.
     async fn count(&self, wanted: u64) -> u64 {
-        self.mesh.agreed_within(LEVEL_TIME_MAX).await;
+        self.mesh.agreed_within("mesh", LEVEL_TIME_MAX).await;
         let mut found = Vec::new();
         for node in &self.mesh.nodes {
             let instances = node.api.get("/status").await.data()["instances"].clone();
