@@ -91,6 +91,40 @@ async fn a_building_whose_only_gateway_is_replaced_goes_on_with_what_it_had() {
     }
 }
 
+/// It says so before it goes, so no copy has to begin a new life without what it decided at last.
+#[tokio::test]
+async fn a_working_gateway_hands_its_building_on_before_it_is_removed() {
+    let mut mesh = Mesh::start(PROGRAM, &SITES).await;
+    for flow in [STAY_FLOW, GO_FLOW] {
+        apply(&mesh.nodes[0], flow).await;
+    }
+    level(&mesh, "plant", &[1]).await;
+    let waits = mesh.nodes[1].api.start("it/stay", &json!({})).await;
+    parsed(&mesh.nodes[0].cli(&["mesh", "remove", "2", "--json"]));
+    let removed = mesh.nodes[1].ended().await;
+    assert!(!removed.success() && mesh.nodes[1].log().contains("was removed"));
+    drop(mesh.nodes.remove(1));
+    let heir = until("a copy votes for the building", async || {
+        let members = members_of(&mesh.nodes[0], "site:plant").await?;
+        let voters: Vec<u64> = members.iter().filter(|(_, voter)| *voter).map(|(node, _)| *node).collect();
+        (voters.len() == 1 && !members.iter().any(|(node, _)| *node == 2)).then(|| voters[0])
+    })
+    .await;
+    leads(&mesh.nodes[0], "site:plant", heir).await;
+    assert_eq!(shown(&mesh.nodes[0], &waits).await["status"], "running");
+
+    let new = mesh.join(0, "plant", &["--site", "plant"]).await;
+    mesh.nodes[new].start();
+    mesh.nodes[new].ready().await;
+    leads(&mesh.nodes[new], "site:plant", 4).await;
+    level(&mesh, "plant", &[new]).await;
+    mesh.nodes[new].api.start("it/go", &json!({})).await;
+    completed(&mesh.nodes[new], &waits).await;
+    same_copies(&mesh, "site:plant").await;
+    let trail = mesh.nodes[0].api.get("/audit?limit=100&action=site.begun").await;
+    assert_eq!(*trail.data(), json!([]), "the group is the same one");
+}
+
 #[tokio::test]
 async fn a_second_gateway_of_a_building_takes_its_part_and_then_its_place() {
     let mut mesh = Mesh::start(PROGRAM, &SITES).await;

@@ -11,11 +11,14 @@ use spalla_shared::engine::semantics::LIVES;
 use spalla_shared::id::{NodeId, SiteId};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks. A building's members change when its gateways do.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A group with one voter hears of its copies every five seconds only.
 const HEARD_MS_MAX: u64 = 15_000;
+/// A gateway elsewhere that leads gives the votes to the building's own no sooner: it may just have got them from one that is to go.
+const GIVES_BACK_AFTER: Duration = Duration::from_secs(10);
 
 pub struct BuildingKeeper {
     pub members: Members,
@@ -27,19 +30,24 @@ pub struct BuildingKeeper {
 impl BuildingKeeper {
     /// Runs until it is dropped.
     pub async fn run(self) {
-        let mut leadership = self.group.leadership();
+        let (mut leadership, mut leaving) = (self.group.leadership(), self.members.leaving.subscribe());
+        let mut leads_since = None;
         loop {
+            leaving.borrow_and_update();
             if leadership.borrow_and_update().is_self {
-                self.lead().await;
+                self.lead(*leads_since.get_or_insert_with(Instant::now)).await;
+            } else {
+                leads_since = None;
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 changed = leadership.changed() => if changed.is_err() { return },
+                changed = leaving.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    async fn lead(&self) {
+    async fn lead(&self, since: Instant) {
         let (roster, semantics) = {
             let state = self.members.group.state().read();
             (state.roster.clone(), state.semantics)
@@ -47,8 +55,16 @@ impl BuildingKeeper {
         if semantics >= LIVES {
             self.forget_removed(&roster).await;
         }
-        let members = self.group.members();
-        if let Some(step) = step(self.members.node(), &self.site, &roster, &members) {
+        let (own, members) = (self.members.node(), self.group.members());
+        let is_elsewhere = roster.members.get(&own).is_some_and(|member| member.site != self.site);
+        let step = if self.members.is_leaving() && votes_alone(own, &members) {
+            heir(own, &self.site, &roster, &members).map(|heir| Step::Voters(BTreeSet::from([heir])))
+        } else if is_elsewhere && since.elapsed() < GIVES_BACK_AFTER {
+            None
+        } else {
+            step(own, &self.site, &roster, &members)
+        };
+        if let Some(step) = step {
             self.members.carry_out(&self.group, step, &members).await;
         }
     }
@@ -67,6 +83,21 @@ impl BuildingKeeper {
             tracing::debug!(group = %self.group.id(), %error, "removed gateways are not forgotten yet");
         }
     }
+}
+
+pub(super) fn votes_alone(own: NodeId, members: &[Member]) -> bool {
+    members.iter().filter(|member| member.voter).map(|member| member.node).eq([own])
+}
+
+fn is_level(member: &Member) -> bool {
+    is_heard_within(member, HEARD_MS_MAX) && member.lag.is_some_and(|lag| lag <= LEVEL_LAG_MAX)
+}
+
+/// Who votes instead of `own`, which votes alone and is to go: one of its building, else one that holds a copy.
+fn heir(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member]) -> Option<NodeId> {
+    let of_mesh = |member: &&Member| roster.members.get(&member.node).map(|listed| listed.site != *site);
+    let fit = members.iter().filter(|member| member.node != own && is_level(member) && of_mesh(member).is_some());
+    fit.min_by_key(|member| (of_mesh(member), member.lag, member.node)).map(|member| member.node)
 }
 
 /// Who is to vote and who is to learn.
@@ -90,9 +121,12 @@ impl Wanted {
 
         let (voters, more) = own.split_at(own.len().min(VOTERS_MAX));
         let mut voters: BTreeSet<NodeId> = voters.iter().copied().collect();
-        // Two voters alone could not lose one.
-        let third = voters.len().is_multiple_of(2).then(|| elsewhere.first().copied()).flatten();
-        voters.extend(third.filter(|_| !own.is_empty()));
+        // Two voters alone could not lose one. The third voice is one that is there, if any is: a silent one would hold the building up.
+        let is_there = |node: &&NodeId| members.iter().any(|member| member.node == **node && is_level(member));
+        let third = elsewhere.iter().find(is_there).or(elsewhere.first()).copied();
+        voters.extend(third.filter(|_| !own.is_empty() && own.len().min(VOTERS_MAX).is_multiple_of(2)));
+        // Nobody of the building is there: who votes for it elsewhere does so until somebody comes.
+        voters.extend(voice(true).filter(|node| own.is_empty() && is_elsewhere(node)));
         let learners = more.iter().copied().chain(elsewhere).filter(|node| !voters.contains(node)).collect();
         Self { voters, learners }
     }
@@ -110,10 +144,7 @@ fn step(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member]) -> Opti
         return Some(Step::Admit(*missing, roster.members.get(missing)?.address.to_string()));
     }
     let now: BTreeSet<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
-    let is_level = |node: &NodeId| {
-        let member = members.iter().find(|member| member.node == *node);
-        *node == own || member.is_some_and(|it| is_heard_within(it, HEARD_MS_MAX) && it.lag.is_some_and(|lag| lag <= LEVEL_LAG_MAX))
-    };
+    let is_level = |node: &NodeId| *node == own || members.iter().any(|member| member.node == *node && is_level(member));
     let there: BTreeSet<NodeId> = now.iter().copied().filter(|node| roster.members.contains_key(node)).collect();
     let stays: BTreeSet<NodeId> = now.iter().chain(&wanted.voters).chain(&wanted.learners).copied().collect();
     let next = if wanted.voters.iter().all(|node| now.contains(node) || is_level(node)) { wanted.voters } else { there };
@@ -182,7 +213,10 @@ mod tests {
         let two = roster(&[(1, "hq"), (2, "plant"), (3, "depot"), (4, "hq")]);
         assert_eq!(next(1, &two, &members(&[1], &[2, 3], &[])), Some(Step::Admit(NodeId(4), "h4:1".into())));
         assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[4])), None, "it is not level");
-        assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[2])), None, "a third voice that is away is none");
+        assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[2, 3])), None, "a third voice that is away is none");
+        assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[2])), Some(Step::Voters(set(&[1, 3, 4]))), "another one is there");
+        assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[2])), Some(Step::Voters(set(&[1, 3, 4]))), "it went silent");
+        assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[2, 3])), None);
         assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[])), Some(Step::Voters(set(&[1, 2, 4]))));
         assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[])), None);
         // The third voice goes: another one takes its place, and it loses its vote at once only where it was removed.
@@ -201,7 +235,29 @@ mod tests {
         // It voted alone: the next one votes beside it first.
         assert_eq!(next(1, &replaced, &members(&[1], &[2, 3, 4], &[])), Some(Step::Voters(set(&[1, 4]))));
         assert_eq!(next(1, &replaced, &members(&[1, 4], &[2, 3], &[])), Some(Step::HandOver));
-        // Nobody of the building is left: nothing to do here.
-        assert_eq!(next(2, &roster(&[(2, "plant"), (3, "depot")]), &members(&[1, 2, 4], &[3], &[1, 4])), None);
+        // Nobody of the building is left: the third voice speaks for it.
+        assert_eq!(next(2, &roster(&[(2, "plant"), (3, "depot")]), &members(&[1, 2, 4], &[3], &[1, 4])), Some(Step::Voters(set(&[2]))));
+    }
+
+    #[test]
+    fn who_votes_alone_and_is_to_go_has_an_heir_that_keeps_the_vote_until_somebody_comes() {
+        let all = roster(&[(1, "hq"), (2, "plant"), (3, "depot")]);
+        let heir = |roster: &Roster, members: &[Member]| super::heir(NodeId(1), &"hq".into(), roster, members);
+        assert!(votes_alone(NodeId(1), &members(&[1], &[2, 3], &[])) && !votes_alone(NodeId(1), &members(&[1, 2], &[], &[])));
+        assert_eq!(heir(&all, &members(&[1], &[2, 3], &[2])), Some(NodeId(3)), "2 is silent");
+        assert_eq!(heir(&all, &members(&[1], &[2, 3], &[2, 3])), None);
+        let two = roster(&[(1, "hq"), (2, "plant"), (3, "depot"), (4, "hq")]);
+        assert_eq!(heir(&two, &members(&[1], &[2, 3, 4], &[])), Some(NodeId(4)), "one of the building first");
+        assert_eq!(heir(&two, &members(&[1], &[2, 9], &[])), Some(NodeId(2)), "9 was removed");
+
+        // 1 was removed, 3 votes: 1 is dismissed, and nothing else is done until 4 comes.
+        let without = roster(&[(2, "plant"), (3, "depot")]);
+        assert_eq!(next(3, &without, &members(&[3], &[1, 2], &[1])), Some(Step::Dismiss(NodeId(1))));
+        assert_eq!(next(3, &without, &members(&[3], &[2], &[])), None);
+        let come = roster(&[(2, "plant"), (3, "depot"), (4, "hq")]);
+        assert_eq!(next(3, &come, &members(&[3], &[2], &[])), Some(Step::Admit(NodeId(4), "h4:1".into())));
+        assert_eq!(next(3, &come, &members(&[3], &[2, 4], &[])), Some(Step::Voters(set(&[3, 4]))));
+        assert_eq!(next(3, &come, &members(&[3, 4], &[2], &[])), Some(Step::HandOver));
+        assert_eq!(next(4, &come, &members(&[3, 4], &[2], &[])), Some(Step::Voters(set(&[4]))));
     }
 }

@@ -38,6 +38,7 @@ impl Keeper {
         let mut leadership = self.group.leadership();
         let mut known = Roster::default();
         let mut silence = Silence::default();
+        let mut refused = Vec::new();
         loop {
             applied.borrow_and_update();
             leadership.borrow_and_update();
@@ -55,7 +56,7 @@ impl Keeper {
                 return self.members.leave(&mesh, why).await;
             }
             if leadership.borrow().is_self {
-                self.lead(&mesh, &roster).await;
+                self.lead(&mesh, &roster, &mut refused).await;
                 self.look_for_lost(&mut silence).await;
             } else {
                 silence.forget();
@@ -68,8 +69,8 @@ impl Keeper {
         }
     }
 
-    async fn lead(&self, mesh: &Arc<Mesh>, roster: &Roster) {
-        self.found(roster).await;
+    async fn lead(&self, mesh: &Arc<Mesh>, roster: &Roster, refused: &mut Vec<Founder>) {
+        self.found(roster, refused).await;
         // Without a roster the settings still count.
         if roster.members.is_empty() {
             return;
@@ -98,8 +99,9 @@ impl Keeper {
         }
     }
 
-    /// Writes down the gateways of the settings that have no place in the roster yet.
-    async fn found(&self, roster: &Roster) {
+    /// Writes down the gateways of the settings that have no place in the roster yet. Those that were refused once are not asked for again:
+    /// the settings are what they are until the next start.
+    async fn found(&self, roster: &Roster, refused: &mut Vec<Founder>) {
         // Groups of sites have their roster in the mesh's log.
         if self.group.id() != self.members.group.id() {
             return;
@@ -115,12 +117,16 @@ impl Keeper {
         let gateways: Vec<Founder> = new
             .map(|gateway| Founder { node: gateway.node, site: gateway.site.clone(), address: gateway.address.as_str().into() })
             .collect();
-        if gateways.is_empty() {
+        if gateways.is_empty() || gateways == *refused {
             return;
         }
-        match self.group.propose(Command::Member(MemberCommand::Found { gateways })).await.map(|receipt| receipt.reply) {
+        let command = Command::Member(MemberCommand::Found { gateways: gateways.clone() });
+        match self.group.propose(command).await.map(|receipt| receipt.reply) {
             Ok(Ok(_)) => {}
-            Ok(Err(rejection)) => tracing::error!(reason = %rejection.message, "a gateway of peers.gateways cannot be a member"),
+            Ok(Err(rejection)) => {
+                tracing::error!(reason = %rejection.message, "a gateway of peers.gateways cannot be a member");
+                *refused = gateways;
+            }
             Err(error) => tracing::debug!(%error, "the members are not in the log yet"),
         }
     }

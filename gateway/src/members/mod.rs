@@ -12,6 +12,7 @@ mod building;
 mod hand_over;
 mod join;
 mod keeper;
+mod lay_down;
 mod life;
 mod look;
 mod patience;
@@ -38,6 +39,7 @@ use spalla_shared::engine::Rejection;
 use spalla_shared::id::NodeId;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// A gateway that the leader has heard of since then is there.
 const ALIVE_MS_MAX: u64 = 5_000;
@@ -61,6 +63,8 @@ pub struct Members {
     pub started: Instant,
     /// Read while a removal is under way: who removes itself answers before it stops.
     pub removing: Arc<tokio::sync::RwLock<()>>,
+    /// Until when this gateway is about to be removed: it decides nothing alone any more.
+    pub leaving: Arc<watch::Sender<Option<tokio::time::Instant>>>,
 }
 
 /// Who leads, as far as this gateway can use it.

@@ -85,6 +85,7 @@ impl Members {
         let node = request.node;
         let roster = self.group.state().read().roster.clone();
         let members = self.group.members();
+        let mut laid_down = None;
         if roster.members.contains_key(&node) {
             let now: BTreeSet<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
             let mut left = roster.clone();
@@ -97,6 +98,10 @@ impl Members {
                 self.transfer_here(None).await?;
                 return Err(Refusal::not_leader());
             }
+            // Else it is known to be dead, and is not waited for.
+            if members.iter().any(|member| member.node == node && is_alive(member)) {
+                laid_down = self.ask_lay_down(node).await;
+            }
         }
         let command = Command::Member(MemberCommand::Remove { node, by: request.by.clone() });
         self.group.propose(command).await?.reply?;
@@ -106,9 +111,13 @@ impl Members {
             let done = !members.iter().any(|member| member.node == node);
             if done || Instant::now() > deadline || !self.leadership().is_self {
                 let voters: Vec<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
-                let warning = voters.len().is_multiple_of(2).then(|| {
+                let few = voters.len().is_multiple_of(2).then(|| {
                     format!("{} voters are left: one more gateway elsewhere, a witness, lets the mesh lose one more", voters.len())
                 });
+                let alone = (laid_down == Some(false))
+                    .then(|| "no copy of its building's group was level: what it decided alone at last is lost with it".to_owned());
+                let warnings: Vec<String> = few.into_iter().chain(alone).collect();
+                let warning = Some(warnings.join("; ")).filter(|text| !text.is_empty());
                 return Ok(Removed { node, voters, done, warning });
             }
             tokio::time::sleep(LOOK_AGAIN).await;

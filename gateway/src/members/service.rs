@@ -18,6 +18,7 @@ const VITALS: &str = "member.vitals";
 const STANDING: &str = "member.standing";
 const REMOVE: &str = "member.remove";
 const TRANSFER: &str = "member.transfer";
+const LAY_DOWN: &str = "member.lay-down";
 
 /// For a gateway to say how it is; one that takes longer is told as not answering.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(1_500);
@@ -34,6 +35,7 @@ impl Service for Answer {
             // Only here: a gateway that believes another one to lead must not send the caller in circles.
             REMOVE => codec::encode(&self.0.lead(|| async { self.0.remove_here(&request(&body)?).await }).await),
             TRANSFER => codec::encode(&self.0.lead(|| async { self.0.transfer_here(request(&body)?).await }).await),
+            LAY_DOWN => codec::encode(&self.0.lay_down().await),
             other => return Err(RpcError::Refused(format!("no method `{other}`"))),
         }
         .into())
@@ -64,6 +66,11 @@ impl Members {
 
     pub(super) async fn ask_transfer(&self, leader: NodeId, to: Option<NodeId>) -> Result<HandedOver, Refusal> {
         self.ask(leader, TRANSFER, &to).await
+    }
+
+    /// Nothing where it does not answer, or is too old to know the question.
+    pub(super) async fn ask_lay_down(&self, node: NodeId) -> Option<bool> {
+        self.call(node, LAY_DOWN, &(), CHANGE_TIME_MAX / 2).await.ok()
     }
 
     /// What certainly did not happen there may be asked of the next leader.

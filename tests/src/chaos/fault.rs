@@ -12,8 +12,8 @@ pub enum Fault {
     Kill(Vec<usize>),
     /// SIGTERM, and started again.
     Restart(usize),
-    /// Dead for good: removed from the mesh, and one of a new number in its building instead.
-    Replace(usize),
+    /// Removed from the mesh, dead or while it works, and one of a new number in its building instead.
+    Replace { place: usize, dead: bool },
     /// SIGSTOP: alive, connected, and answering nothing.
     Hold(usize),
     /// All links to and from one gateway.
@@ -53,7 +53,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(places) => write!(f, "kill {places:?}"),
             Self::Restart(place) => write!(f, "restart {place}"),
-            Self::Replace(place) => write!(f, "replace {place}"),
+            Self::Replace { place, dead: true } => write!(f, "replace {place}, dead"),
+            Self::Replace { place, dead: false } => write!(f, "replace {place}, at work"),
             Self::Hold(place) => write!(f, "hold {place}"),
             Self::Around(place, weather) => write!(f, "{weather:?} around {place}"),
             Self::Between { from, to, weather } => write!(f, "{weather:?} from {from} to {to}"),
@@ -104,7 +105,7 @@ impl Plan {
             13 => Fault::PowerCut { places: (0..self.gateways).collect(), kept: self.kept(), truncated: self.random.bool() },
             14 => Fault::Disk { place, full: self.random.bool() },
             15 | 16 => Fault::Clock { places: vec![place], ahead_s: self.leap_s() },
-            18 => Fault::Replace(place),
+            18 => Fault::Replace { place, dead: self.random.bool() },
             17 => Fault::Clock { places: (0..self.gateways).collect(), ahead_s: self.leap_s() },
             0..3 => Fault::Kill(vec![place]),
             3 => Fault::Kill(vec![place, other]),
@@ -138,7 +139,7 @@ impl Fault {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Replace(_) => Kind::Members,
+            Self::Replace { .. } => Kind::Members,
             Self::Kill(_) | Self::Restart(_) | Self::Hold(_) | Self::PowerCut { .. } | Self::Disk { .. } => Kind::Process,
             Self::Around(..) | Self::Between { .. } | Self::Everywhere(_) => Kind::Links,
             Self::Clock { .. } => Kind::Clock,
@@ -162,7 +163,8 @@ mod tests {
         for kind in [
             "Kill([0, 1, 2])",
             "Restart",
-            "Replace",
+            "dead: true",
+            "dead: false",
             "Hold",
             "Cut",
             "HalfOpen",

@@ -161,7 +161,7 @@ impl World {
             Fault::PowerCut { places, .. } => places.iter().for_each(|place| self.mesh.nodes[*place].kill()),
             Fault::Disk { place, full } => self.break_disk(*place, *full).await,
             Fault::Clock { places, ahead_s } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(ahead_s * 1000)),
-            Fault::Replace(place) => self.replace(*place).await,
+            Fault::Replace { place, dead } => self.replace(*place, *dead).await,
             Fault::Hold(place) => self.mesh.nodes[*place].hold(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, None),
         }
@@ -181,7 +181,7 @@ impl World {
             }
             Fault::Clock { places, .. } => places.iter().for_each(|place| self.machines[*place].set_clock_ms(0)),
             // It is to go on under what comes next.
-            Fault::Replace(_) => {}
+            Fault::Replace { .. } => {}
             Fault::Hold(place) => self.mesh.nodes[*place].go_on(),
             Fault::Around(..) | Fault::Between { .. } | Fault::Everywhere(_) => self.weather(fault, Some(Weather::Clear)),
         }

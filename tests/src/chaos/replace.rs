@@ -1,8 +1,8 @@
-//! A gateway that is dead for good: it is removed, and another one of a new number joins in its building, at the same ports, as an
-//! operator does it.
+//! A gateway that is removed, because it is dead for good or while it works, and another one of a new number that joins in its building at
+//! the same ports, as an operator does it.
 //!
-//! What its building alone had would be lost with it, so a mesh that is hit like this is whole before: all vote, and the building's copies
-//! lack nothing. From then on it is not waited for: what comes next may hit it while it catches up and begins the building's new life.
+//! What a dead one's building alone had would be lost with it, so a mesh that is hit like this is whole before: all vote, and the building's
+//! copies lack nothing. From then on it is not waited for: what comes next may hit it while it catches up and begins the building's new life.
 
 use super::link::Link;
 use super::{World, patiently};
@@ -10,12 +10,18 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl World {
-    pub(super) async fn replace(&mut self, place: usize) {
+    pub(super) async fn replace(&mut self, place: usize, dead: bool) {
         self.whole(place).await;
         let by = (place + 1) % self.mesh.nodes.len();
         let number = self.mesh.nodes[place].number;
-        self.mesh.nodes[place].kill();
+        if dead {
+            self.mesh.nodes[place].kill();
+        }
         self.remove(by, number).await;
+        if !dead {
+            // It hears that it was removed, and stops by itself.
+            self.mesh.nodes[place].ended().await;
+        }
         self.join(by, place).await;
         self.replaced += 1;
         self.start_again(place);
@@ -39,7 +45,7 @@ impl World {
 
     async fn remove(&self, by: usize, number: u64) {
         let wish = number.to_string();
-        patiently("a dead gateway is removed", async || {
+        patiently("the gateway is removed", async || {
             // Whether it was done, it says itself; and it may have to be asked for again.
             self.mesh.nodes[by].cli_meanwhile(&["mesh", "remove", &wish, "--json"]).await;
             let mesh = self.mesh.nodes[by].api.try_get("/mesh?group=mesh").await?;
