@@ -99,8 +99,10 @@ async fn a_working_gateway_hands_its_building_on_before_it_is_removed() {
         apply(&mesh.nodes[0], flow).await;
     }
     level(&mesh, "plant", &[1]).await;
+    until("copies elsewhere", async || (members_of(&mesh.nodes[1], "site:plant").await?.len() == 3).then_some(())).await;
     let waits = mesh.nodes[1].api.start("it/stay", &json!({})).await;
-    parsed(&mesh.nodes[0].cli(&["mesh", "remove", "2", "--json"]));
+    let said = parsed(&mesh.nodes[0].cli(&["mesh", "remove", "2", "--json"]));
+    assert!(!said["warning"].as_str().unwrap_or_default().contains("lost"), "{said}");
     let removed = mesh.nodes[1].ended().await;
     assert!(!removed.success() && mesh.nodes[1].log().contains("was removed"));
     drop(mesh.nodes.remove(1));

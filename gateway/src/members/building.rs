@@ -57,12 +57,11 @@ impl BuildingKeeper {
         }
         let (own, members) = (self.members.node(), self.group.members());
         let is_elsewhere = roster.members.get(&own).is_some_and(|member| member.site != self.site);
-        let step = if self.members.is_leaving() && votes_alone(own, &members) {
-            heir(own, &self.site, &roster, &members).map(|heir| Step::Voters(BTreeSet::from([heir])))
-        } else if is_elsewhere && since.elapsed() < GIVES_BACK_AFTER {
-            None
-        } else {
-            step(own, &self.site, &roster, &members)
+        let leaves = self.members.is_leaving() && votes_alone(own, &members);
+        let step = match heir(own, &self.site, &roster, &members).filter(|_| leaves) {
+            Some(heir) => Some(Step::Voters(BTreeSet::from([heir]))),
+            None if is_elsewhere && !leaves && since.elapsed() < GIVES_BACK_AFTER => None,
+            None => step(own, &self.site, &roster, &members),
         };
         if let Some(step) = step {
             self.members.carry_out(&self.group, step, &members).await;

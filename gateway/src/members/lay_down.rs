@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 /// From being asked, for the removal to stand in the log. A gateway that was not removed after all votes as before.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(15);
-/// For an heir to be level and to have the vote.
-const LAY_DOWN_TIME_MAX: Duration = Duration::from_secs(5);
+/// For an heir to be level and to have the vote: a group with one voter hears of its copies every five seconds.
+const LAY_DOWN_TIME_MAX: Duration = Duration::from_secs(7);
 
 impl Members {
     /// Says whether nobody needs this gateway any more to know what it decided.

@@ -83,6 +83,8 @@ impl Members {
 
     pub(super) async fn remove_here(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {
         let node = request.node;
+        // Whoever asked for it waits a little longer.
+        let deadline = Instant::now() + CHANGE_TIME_MAX * 4 / 5;
         let roster = self.group.state().read().roster.clone();
         let members = self.group.members();
         let mut laid_down = None;
@@ -105,7 +107,6 @@ impl Members {
         }
         let command = Command::Member(MemberCommand::Remove { node, by: request.by.clone() });
         self.group.propose(command).await?.reply?;
-        let deadline = Instant::now() + CHANGE_TIME_MAX / 2;
         loop {
             let members = self.group.members();
             let done = !members.iter().any(|member| member.node == node);

@@ -23,6 +23,9 @@ const LAY_DOWN: &str = "member.lay-down";
 /// For a gateway to say how it is; one that takes longer is told as not answering.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(1_500);
 
+/// For one that is to go to hand on what it decides alone: longer than it takes for that at most.
+const LAY_DOWN_ANSWER_MAX: Duration = Duration::from_secs(8);
+
 /// Answers other gateways.
 pub struct Answer(pub Members);
 
@@ -70,7 +73,7 @@ impl Members {
 
     /// Nothing where it does not answer, or is too old to know the question.
     pub(super) async fn ask_lay_down(&self, node: NodeId) -> Option<bool> {
-        self.call(node, LAY_DOWN, &(), CHANGE_TIME_MAX / 2).await.ok()
+        self.call(node, LAY_DOWN, &(), LAY_DOWN_ANSWER_MAX).await.ok()
     }
 
     /// What certainly did not happen there may be asked of the next leader.
