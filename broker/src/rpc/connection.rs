@@ -165,8 +165,11 @@ impl Session {
             }
         });
         // Tasks begin in any order; the first step of each request is made in that of their coming.
-        if tokio::task::unconstrained(&mut work).now_or_never().is_none() {
-            self.work.spawn(work);
+        match catch_unwind(AssertUnwindSafe(|| tokio::task::unconstrained(&mut work).now_or_never())) {
+            Ok(None) => drop(self.work.spawn(work)),
+            Ok(Some(())) => {}
+            // As in a task, it costs this request alone.
+            Err(_) => tracing::error!(%peer, "a request panicked"),
         }
         Ok(())
     }

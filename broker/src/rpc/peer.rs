@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT_S: u64 = 2;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// A gateway that came back must hear of its leader before it elects another.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
-/// Unanswered for this long, with a request timed out: the connection is taken for dead (a cut line says nothing) and dialled anew.
+/// Unanswered for this long, with a request given up: the connection is taken for dead (a cut line says nothing) and dialled anew.
 const UNANSWERED_MAX: Duration = Duration::from_secs(1);
 
 pub struct Peer {
@@ -99,13 +99,7 @@ impl Peer {
         self.client.try_publish_with_properties(topic, QoS::AtMostOnce, false, body, properties).map_err(|_| RpcError::Unreachable)?;
         match tokio::time::timeout_at(deadline, told).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(RpcError::Timeout),
-            Err(_) => {
-                if self.shared.unanswered_since.lock().is_some_and(|since| since.elapsed() > UNANSWERED_MAX) {
-                    self.shared.redial.notify_one();
-                }
-                Err(RpcError::Timeout)
-            }
+            Ok(Err(_)) | Err(_) => Err(RpcError::Timeout),
         }
     }
 
@@ -140,7 +134,11 @@ struct Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.shared.waiting.lock().remove(&self.id);
+        // Nobody waits for its answer any more: its time is over, or its caller's.
+        let given_up = self.shared.waiting.lock().remove(&self.id).is_some();
+        if given_up && self.shared.unanswered_since.lock().is_some_and(|since| since.elapsed() > UNANSWERED_MAX) {
+            self.shared.redial.notify_one();
+        }
     }
 }
 

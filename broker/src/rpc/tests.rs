@@ -58,6 +58,7 @@ impl Service for Echo {
                 tokio::task::yield_now().await;
                 Ok(body)
             }
+            "panic" => panic!("on purpose"),
             "fail" => Err(RpcError::Remote("it broke".into())),
             other => Err(RpcError::Refused(format!("no method `{other}`"))),
         }
@@ -109,6 +110,37 @@ async fn first_steps_are_made_in_the_order_of_the_requests() {
         assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
         assert_eq!(std::mem::take(&mut *echo.noted.lock()), bodies, "in round {round}");
     }
+}
+
+/// Heartbeats are dropped by their caller before their own time is over; a dead connection has to show by them all the same.
+#[tokio::test]
+async fn a_connection_that_answers_nothing_is_dialled_anew_also_where_callers_give_up_early() {
+    let mesh = Authority::new();
+    let (server, _echo) = server(&mesh.issue("node-1")).await;
+    let peer = Arc::new(Peer::new(&server.address().to_string(), &mesh.issue("node-2"), "calls").unwrap());
+    let waiting = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call("wait", Bytes::new(), LONG * 10).await }
+    });
+    let given_up = tokio::time::timeout(Duration::from_millis(1_200), peer.call("wait", Bytes::new(), LONG * 10)).await;
+    assert!(given_up.is_err());
+    let waiting = tokio::time::timeout(LONG, waiting).await.expect("the connection was lost, and all who waited for it hear so");
+    assert_eq!(waiting.unwrap(), Err(RpcError::Timeout));
+}
+
+#[tokio::test]
+async fn a_request_that_panics_costs_nobody_else_the_connection() {
+    let mesh = Authority::new();
+    let (server, echo) = server(&mesh.issue("node-1")).await;
+    let peer = Arc::new(Peer::new(&server.address().to_string(), &mesh.issue("node-2"), "calls").unwrap());
+    let waiting = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call("wait", Bytes::new(), LONG).await }
+    });
+    assert_eq!(peer.call("panic", Bytes::new(), Duration::from_millis(50)).await, Err(RpcError::Timeout));
+    assert!(peer.call("who", Bytes::new(), LONG).await.is_ok());
+    echo.release.notify_one();
+    assert_eq!(waiting.await.unwrap(), Ok(Bytes::from_static(b"released")));
 }
 
 #[tokio::test]

@@ -74,6 +74,11 @@ impl Core {
         metrics.membership_config.membership().voter_ids().nth(1).is_none()
     }
 
+    /// Who votes is not being changed, as far as this gateway knows.
+    pub fn is_settled(metrics: &RaftMetrics<Types>) -> bool {
+        metrics.membership_config.log_id() == metrics.committed_membership_config.log_id()
+    }
+
     /// After so long without a word of the leader, what stands here may be old.
     pub fn silence_max(&self) -> Duration {
         if self.with_metrics(Self::is_lone) { self.tuning.lone_silence_max() } else { self.tuning.election_max }

@@ -2,6 +2,7 @@
 //! room `members`, from the roster in the log.
 
 use super::Gateway;
+use super::core::Core;
 use super::group::RaftGroup;
 use super::mesh::Mesh;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -74,6 +75,15 @@ impl Mesh {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
         let changed = group.core.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), true);
         done(tokio::time::timeout(CHANGE_TIME_MAX, changed).await)
+    }
+
+    /// Who votes in a group that runs here; nothing while that is being changed.
+    pub fn settled_voters(&self, group: &GroupId) -> Option<BTreeSet<NodeId>> {
+        let group = self.running(group).ok()?;
+        group.core.with_metrics(|metrics| {
+            let voters = metrics.membership_config.membership().voter_ids().map(NodeId);
+            Core::is_settled(metrics).then(|| voters.collect())
+        })
     }
 
     /// Lets a learner go. On the leader.

@@ -5,6 +5,7 @@ use super::pipeline::{Answers, pipelined};
 use super::types::{Body, RaftVote, Snapshot, Types};
 use super::wire::{self, Chunk, ChunkTaken, To, Transfer};
 use crate::storage::SnapshotImage;
+use bytes::Bytes;
 use futures::Stream;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes};
@@ -20,6 +21,7 @@ use spalla_shared::id::{GroupId, NodeId};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Parts of a snapshot, which has a connection of its own beside the heartbeats'. The next one waits for the answer, so over a distance a part
@@ -31,6 +33,8 @@ const CHUNK_TIME_SHORT: Duration = Duration::from_millis(300);
 const CHUNK_TIME_LONG: Duration = Duration::from_secs(1);
 /// Chunks until the last; the last also waits for installing.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of appends that are not answered yet: on a narrow line each full one would wait behind those before until its time is over.
+const APPENDS_LEN_MAX: u32 = 256 * 1024;
 /// Appends may wait for the other side's fsync. Heartbeats have openraft's own, shorter limit.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,11 +59,13 @@ pub struct Target {
     target: NodeId,
     group: GroupId,
     links: Arc<Links>,
+    /// Bytes that appends may have under way, given in the order in which they are asked for.
+    room: Semaphore,
 }
 
 impl Target {
     pub fn new(node: NodeId, target: NodeId, group: GroupId, links: Arc<Links>) -> Self {
-        Self { node, target, group, links }
+        Self { node, target, group, links, room: Semaphore::new(APPENDS_LEN_MAX as usize) }
     }
 
     async fn call<Q: Serialize, A: DeserializeOwned>(
@@ -69,9 +75,32 @@ impl Target {
         body: Q,
         timeout: Duration,
     ) -> Result<A, RpcError> {
+        self.send_encoded(pick, method, self.encode(body), timeout).await
+    }
+
+    fn encode<Q: Serialize>(&self, body: Q) -> Bytes {
+        wire::encode(&To { group: self.group.clone(), node: self.target, body })
+    }
+
+    async fn send_encoded<A: DeserializeOwned>(
+        &self,
+        pick: impl Fn(&Link) -> &Peer,
+        method: &str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<A, RpcError> {
         let link = self.links.to(self.target)?;
-        let body = wire::encode(&To { group: self.group.clone(), node: self.target, body });
         wire::decode(&self.links.heed(pick(&link).call(method, body, timeout).await)?)
+    }
+
+    /// One of several that may be under way.
+    async fn append(&self, rpc: AppendEntriesRequest<Types>, timeout: Duration) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let body = self.encode(rpc);
+        let len = u32::try_from(body.len()).unwrap_or(APPENDS_LEN_MAX).min(APPENDS_LEN_MAX);
+        // It is never closed.
+        let _room = self.room.acquire_many(len).await;
+        let answer = self.send_encoded(|link| &link.raft, wire::APPEND, body, timeout).await;
+        answer.map_err(|error| self.error(error, RPCTypes::AppendEntries, timeout))
     }
 
     async fn raft<Q: Serialize, A: DeserializeOwned>(
@@ -149,7 +178,7 @@ impl RaftNetworkV2<Types> for Target {
     {
         let timeout = option.hard_ttl().max(APPEND_TIMEOUT);
         let target = &*self;
-        pipelined(input, move |rpc| target.raft(RPCTypes::AppendEntries, wire::APPEND, rpc, timeout))
+        pipelined(input, move |rpc| target.append(rpc, timeout))
     }
 
     async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {

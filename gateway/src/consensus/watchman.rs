@@ -62,7 +62,7 @@ fn leadership(core: &Core, metrics: &RaftMetrics<Types>) -> Leadership {
 /// What this gateway is to the group.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Voice {
-    /// Several vote: openraft's own clock counts.
+    /// Several vote, or it is not certain yet that one does: openraft's own clock counts.
     OneOfMany,
     /// It votes alone, and leads.
     LoneLeader,
@@ -75,7 +75,8 @@ enum Voice {
 impl Voice {
     fn of(core: &Core, metrics: &RaftMetrics<Types>) -> Self {
         let own = metrics.membership_config.membership().voter_ids().next() == Some(core.node.0);
-        match (Core::is_lone(metrics), own, metrics.state) {
+        // A leader may have given its vote away in an entry that nobody else has: until that is committed, it must be able to lead again.
+        match (Core::is_lone(metrics) && Core::is_settled(metrics), own, metrics.state) {
             (false, ..) => Self::OneOfMany,
             (true, true, ServerState::Leader) => Self::LoneLeader,
             (true, true, _) => Self::Lone,

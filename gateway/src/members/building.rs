@@ -57,11 +57,12 @@ impl BuildingKeeper {
         }
         let (own, members) = (self.members.node(), self.group.members());
         let is_elsewhere = roster.members.get(&own).is_some_and(|member| member.site != self.site);
-        let leaves = self.members.is_leaving() && votes_alone(own, &members);
-        let step = match heir(own, &self.site, &roster, &members).filter(|_| leaves) {
+        let leaves = self.members.leaving.borrow().filter(|_| votes_alone(own, &members));
+        let heir = leaves.and_then(|asked| heir(own, &self.site, &roster, &members, asked.elapsed()));
+        let step = match heir {
             Some(heir) => Some(Step::Voters(BTreeSet::from([heir]))),
-            None if is_elsewhere && !leaves && since.elapsed() < GIVES_BACK_AFTER => None,
-            None => step(own, &self.site, &roster, &members),
+            None if is_elsewhere && leaves.is_none() && votes_alone(own, &members) && since.elapsed() < GIVES_BACK_AFTER => None,
+            None => step(own, &self.site, &roster, &members, since.elapsed()),
         };
         if let Some(step) = step {
             self.members.carry_out(&self.group, step, &members).await;
@@ -92,11 +93,13 @@ fn is_level(member: &Member) -> bool {
     is_heard_within(member, HEARD_MS_MAX) && member.lag.is_some_and(|lag| lag <= LEVEL_LAG_MAX)
 }
 
-/// Who votes instead of `own`, which votes alone and is to go: one of its building, else one that holds a copy.
-fn heir(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member]) -> Option<NodeId> {
+/// Who votes instead of `own`, which votes alone and was asked to go so long ago: one of its building, else one that holds a copy. It was
+/// heard since then: the building depends on it at once.
+fn heir(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member], asked: Duration) -> Option<NodeId> {
     let of_mesh = |member: &&Member| roster.members.get(&member.node).map(|listed| listed.site != *site);
-    let fit = members.iter().filter(|member| member.node != own && is_level(member) && of_mesh(member).is_some());
-    fit.min_by_key(|member| (of_mesh(member), member.lag, member.node)).map(|member| member.node)
+    let heard = |member: &&Member| member.heard_ms.is_some_and(|heard| u128::from(heard) <= asked.as_millis());
+    let fit = members.iter().filter(|member| member.node != own && is_level(member) && heard(member) && of_mesh(member).is_some());
+    fit.min_by_key(|member| (of_mesh(member), member.lag, member.heard_ms)).map(|member| member.node)
 }
 
 /// Who is to vote and who is to learn.
@@ -108,7 +111,7 @@ struct Wanted {
 
 impl Wanted {
     /// Copies stay where they are while they can: to move one costs a snapshot.
-    fn of(site: &SiteId, roster: &Roster, members: &[Member]) -> Self {
+    fn of(site: &SiteId, roster: &Roster, members: &[Member], led: Duration) -> Self {
         let own: Vec<NodeId> = roster.members.iter().filter(|(_, member)| member.site == *site).map(|(node, _)| *node).collect();
         let is_elsewhere = |node: &NodeId| roster.members.get(node).is_some_and(|member| member.site != *site);
         let voice = |voter: bool| members.iter().filter(move |member| member.voter == voter).map(|member| member.node);
@@ -121,7 +124,9 @@ impl Wanted {
         let (voters, more) = own.split_at(own.len().min(VOTERS_MAX));
         let mut voters: BTreeSet<NodeId> = voters.iter().copied().collect();
         // Two voters alone could not lose one. The third voice is one that is there, if any is: a silent one would hold the building up.
-        let is_there = |node: &&NodeId| members.iter().any(|member| member.node == **node && is_level(member));
+        // A new leader has heard nobody yet, and leaves the vote where it is.
+        let new = led.as_millis() < u128::from(HEARD_MS_MAX);
+        let is_there = |node: &&NodeId| members.iter().any(|member| member.node == **node && (is_level(member) || new && member.voter));
         let third = elsewhere.iter().find(is_there).or(elsewhere.first()).copied();
         voters.extend(third.filter(|_| !own.is_empty() && own.len().min(VOTERS_MAX).is_multiple_of(2)));
         // Nobody of the building is there: who votes for it elsewhere does so until somebody comes.
@@ -131,10 +136,10 @@ impl Wanted {
     }
 }
 
-/// The next step of the leader `own`. Votes change when all who are to have one are level, but for those who were removed: a building
+/// The next step of the leader `own`, which leads for so long. Votes change when all who are to have one are level, but for those who were removed: a building
 /// must not come to depend on a gateway that is only half there.
-fn step(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member]) -> Option<Step> {
-    let wanted = Wanted::of(site, roster, members);
+fn step(own: NodeId, site: &SiteId, roster: &Roster, members: &[Member], led: Duration) -> Option<Step> {
+    let wanted = Wanted::of(site, roster, members, led);
     if wanted.voters.is_empty() {
         return None;
     }
@@ -184,23 +189,23 @@ mod tests {
     }
 
     fn next(own: u64, roster: &Roster, members: &[Member]) -> Option<Step> {
-        step(NodeId(own), &"hq".into(), roster, members)
+        step(NodeId(own), &"hq".into(), roster, members, Duration::MAX)
     }
 
     #[test]
     fn copies_stay_where_they_are_and_a_lost_one_is_made_elsewhere() {
         let all = roster(&[(1, "hq"), (2, "plant"), (3, "depot"), (4, "lab"), (5, "store")]);
-        let fresh = Wanted::of(&"hq".into(), &all, &members(&[1], &[], &[]));
+        let fresh = Wanted::of(&"hq".into(), &all, &members(&[1], &[], &[]), Duration::MAX);
         assert_eq!((fresh.voters, fresh.learners.len()), (set(&[1]), 2));
         for there in [[2, 3], [4, 5], [3, 5]] {
-            let kept = Wanted::of(&"hq".into(), &all, &members(&[1], &there, &[]));
+            let kept = Wanted::of(&"hq".into(), &all, &members(&[1], &there, &[]), Duration::MAX);
             assert_eq!(kept.learners, set(&there));
             assert_eq!(next(1, &all, &members(&[1], &there, &[])), None);
         }
         // 3 was removed.
         let fewer = roster(&[(1, "hq"), (2, "plant"), (4, "lab"), (5, "store")]);
         let now = members(&[1], &[2, 3], &[3]);
-        let wanted = Wanted::of(&"hq".into(), &fewer, &now);
+        let wanted = Wanted::of(&"hq".into(), &fewer, &now, Duration::MAX);
         assert!(wanted.learners.contains(&NodeId(2)) && wanted.learners.len() == 2, "{wanted:?}");
         assert!(matches!(next(1, &fewer, &now), Some(Step::Admit(NodeId(4 | 5), _))));
         let new = wanted.learners.iter().find(|node| **node != NodeId(2)).unwrap().0;
@@ -216,6 +221,8 @@ mod tests {
         assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[2])), Some(Step::Voters(set(&[1, 3, 4]))), "another one is there");
         assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[2])), Some(Step::Voters(set(&[1, 3, 4]))), "it went silent");
         assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[2, 3])), None);
+        let new = step(NodeId(1), &"hq".into(), &two, &members(&[1, 2, 4], &[3], &[2]), Duration::ZERO);
+        assert_eq!(new, None, "who has just begun to lead may not have heard it yet");
         assert_eq!(next(1, &two, &members(&[1], &[2, 3, 4], &[])), Some(Step::Voters(set(&[1, 2, 4]))));
         assert_eq!(next(1, &two, &members(&[1, 2, 4], &[3], &[])), None);
         // The third voice goes: another one takes its place, and it loses its vote at once only where it was removed.
@@ -241,10 +248,12 @@ mod tests {
     #[test]
     fn who_votes_alone_and_is_to_go_has_an_heir_that_keeps_the_vote_until_somebody_comes() {
         let all = roster(&[(1, "hq"), (2, "plant"), (3, "depot")]);
-        let heir = |roster: &Roster, members: &[Member]| super::heir(NodeId(1), &"hq".into(), roster, members);
+        let heir = |roster: &Roster, members: &[Member]| super::heir(NodeId(1), &"hq".into(), roster, members, Duration::from_millis(9));
         assert!(votes_alone(NodeId(1), &members(&[1], &[2, 3], &[])) && !votes_alone(NodeId(1), &members(&[1, 2], &[], &[])));
         assert_eq!(heir(&all, &members(&[1], &[2, 3], &[2])), Some(NodeId(3)), "2 is silent");
         assert_eq!(heir(&all, &members(&[1], &[2, 3], &[2, 3])), None);
+        let early = super::heir(NodeId(1), &"hq".into(), &all, &members(&[1], &[2, 3], &[]), Duration::from_millis(8));
+        assert_eq!(early, None, "it may have died since it was heard");
         let two = roster(&[(1, "hq"), (2, "plant"), (3, "depot"), (4, "hq")]);
         assert_eq!(heir(&two, &members(&[1], &[2, 3, 4], &[])), Some(NodeId(4)), "one of the building first");
         assert_eq!(heir(&two, &members(&[1], &[2, 9], &[])), Some(NodeId(2)), "9 was removed");

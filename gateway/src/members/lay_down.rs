@@ -5,25 +5,40 @@
 //! ```
 //! A dead one cannot: its building goes on from a copy (`super::life`).
 
-use super::building::votes_alone;
 use super::{LOOK_AGAIN, Members};
+use spalla_shared::engine::roster::Roster;
+use spalla_shared::id::NodeId;
+use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// From being asked, for the removal to stand in the log. A gateway that was not removed after all votes as before.
-const LEAVING_TIME_MAX: Duration = Duration::from_secs(15);
-/// For an heir to be level and to have the vote: a group with one voter hears of its copies every five seconds.
+/// For an heir to be heard and to have the vote: a group with one voter hears of its copies every five seconds.
 const LAY_DOWN_TIME_MAX: Duration = Duration::from_secs(7);
 
+/// While it is there, this gateway gives away what it decides alone.
+struct Leaving<'a>(&'a watch::Sender<Option<Instant>>);
+
+impl<'a> Leaving<'a> {
+    fn since(told: &'a watch::Sender<Option<Instant>>, asked: Instant) -> Self {
+        told.send_replace(Some(asked));
+        Self(told)
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
+}
+
 impl Members {
-    /// Says whether nobody needs this gateway any more to know what it decided.
+    /// Says whether every building's group that runs here can decide without this gateway.
     pub(super) async fn lay_down(&self) -> bool {
         let asked = Instant::now();
-        self.leaving.send_replace(Some(asked + LEAVING_TIME_MAX));
+        let _leaving = Leaving::since(&self.leaving, asked);
         loop {
-            let groups = self.mesh.upgrade().map(|mesh| mesh.groups()).unwrap_or_default();
-            let alone = groups.iter().any(|group| group.id().site().is_some() && votes_alone(self.node(), &group.members()));
-            if !alone {
+            if self.is_spare() {
                 return true;
             }
             if asked.elapsed() > LAY_DOWN_TIME_MAX {
@@ -33,7 +48,40 @@ impl Members {
         }
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.borrow().is_some_and(|until| Instant::now() < until)
+    /// What is still being changed is not known to be well.
+    fn is_spare(&self) -> bool {
+        let Some(mesh) = self.mesh.upgrade() else { return false };
+        let roster = self.group.state().read().roster.clone();
+        let groups = mesh.groups();
+        let mut buildings = groups.iter().map(|group| group.id()).filter(|id| id.site().is_some());
+        buildings.all(|id| mesh.settled_voters(id).is_some_and(|voters| decides_without(self.node(), &voters, &roster)))
+    }
+}
+
+/// Those who were removed before may not have lost their votes yet.
+fn decides_without(own: NodeId, voters: &BTreeSet<NodeId>, roster: &Roster) -> bool {
+    let left = voters.iter().filter(|node| **node != own && roster.members.contains_key(node)).count();
+    !voters.contains(&own) || left * 2 > voters.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spalla_shared::engine::roster::{Duty, Member};
+    use spalla_shared::time::Timestamp;
+
+    #[test]
+    fn a_gateway_may_go_where_most_of_those_who_vote_are_left() {
+        let listed = |node: u64| {
+            let member = Member { site: "hq".into(), address: "h:1".into(), duty: Duty::Auto, joined_at: Timestamp(0) };
+            (NodeId(node), member)
+        };
+        let roster = Roster { newest: NodeId(9), members: [1, 2, 4].map(listed).into(), ..Roster::default() };
+        let may_go = |own: u64, voters: &[u64]| decides_without(NodeId(own), &voters.iter().copied().map(NodeId).collect(), &roster);
+        assert!(may_go(1, &[2]), "another one has its vote");
+        assert!(!may_go(1, &[1]));
+        assert!(!may_go(1, &[1, 2]), "two cannot lose one");
+        assert!(may_go(1, &[1, 2, 4]));
+        assert!(!may_go(1, &[1, 2, 3]), "3 was removed a moment ago");
     }
 }

@@ -63,7 +63,9 @@ pub struct Members {
     pub started: Instant,
     /// Read while a removal is under way: who removes itself answers before it stops.
     pub removing: Arc<tokio::sync::RwLock<()>>,
-    /// Until when this gateway is about to be removed: it decides nothing alone any more.
+    /// One removal at a time: the next one must see who is left.
+    pub one_at_a_time: Arc<tokio::sync::Mutex<()>>,
+    /// Since when this gateway is asked to give away what it decides alone, because it is about to be removed.
     pub leaving: Arc<watch::Sender<Option<tokio::time::Instant>>>,
 }
 

@@ -1,9 +1,9 @@
 //! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more.
 
-use super::keeper::is_alive;
+use super::keeper::{is_alive, is_level};
 use super::patience::Patience;
-use super::{CHANGE_TIME_MAX, LOOK_AGAIN, Leads, Members, Refusal, policy};
-use crate::consensus::{Member, Mesh};
+use super::{CHANGE_TIME_MAX, CONNECT_WAIT, LOOK_AGAIN, Leads, Members, Refusal, policy};
+use crate::consensus::Mesh;
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
@@ -83,26 +83,19 @@ impl Members {
 
     pub(super) async fn remove_here(&self, request: &RemoveRequest) -> Result<Removed, Refusal> {
         let node = request.node;
+        let _alone = self.one_at_a_time.lock().await;
         // Whoever asked for it waits a little longer.
         let deadline = Instant::now() + CHANGE_TIME_MAX * 4 / 5;
-        let roster = self.group.state().read().roster.clone();
-        let members = self.group.members();
-        let mut laid_down = None;
-        if roster.members.contains_key(&node) {
-            let now: BTreeSet<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
-            let mut left = roster.clone();
-            left.members.remove(&node);
-            let voters = policy::next(&left, &now, |candidate| {
-                members.iter().any(|member| member.node == candidate && super::keeper::is_level(member))
-            });
-            self.check_quorum(node, &voters, &members, request.force)?;
+        let mut loses = false;
+        if self.check_quorum(node, request.force)? {
             if node == self.node() {
                 self.transfer_here(None).await?;
                 return Err(Refusal::not_leader());
             }
-            // Else it is known to be dead, and is not waited for.
-            if members.iter().any(|member| member.node == node && is_alive(member)) {
-                laid_down = self.ask_lay_down(node).await;
+            if self.may_work(node).await {
+                loses = self.ask_lay_down(node).await != Some(true);
+                // That took its time.
+                self.check_quorum(node, request.force)?;
             }
         }
         let command = Command::Member(MemberCommand::Remove { node, by: request.by.clone() });
@@ -115,9 +108,10 @@ impl Members {
                 let few = voters.len().is_multiple_of(2).then(|| {
                     format!("{} voters are left: one more gateway elsewhere, a witness, lets the mesh lose one more", voters.len())
                 });
-                let alone = (laid_down == Some(false))
-                    .then(|| "no copy of its building's group was level: what it decided alone at last is lost with it".to_owned());
-                let warnings: Vec<String> = few.into_iter().chain(alone).collect();
+                let lost = loses.then(|| {
+                    "it did not say in time that all it decided in its building is known elsewhere: the last of it may be lost".to_owned()
+                });
+                let warnings: Vec<String> = few.into_iter().chain(lost).collect();
                 let warning = Some(warnings.join("; ")).filter(|text| !text.is_empty());
                 return Ok(Removed { node, voters, done, warning });
             }
@@ -125,8 +119,27 @@ impl Members {
         }
     }
 
-    /// Those who vote afterwards must be able to decide.
-    fn check_quorum(&self, node: NodeId, voters: &BTreeSet<NodeId>, members: &[Member], force: bool) -> Result<(), Refusal> {
+    /// Else it is known to be dead, and is not waited for.
+    async fn may_work(&self, node: NodeId) -> bool {
+        let member = self.group.members().into_iter().find(|member| member.node == node);
+        match (member, self.mesh.upgrade()) {
+            (Some(member), _) if member.heard_ms.is_some() => is_alive(&member),
+            // One that leads since a moment has heard nobody.
+            (Some(_), Some(mesh)) => mesh.reaches(node, CONNECT_WAIT).await,
+            _ => false,
+        }
+    }
+
+    /// Those who vote afterwards must be able to decide. Says whether `node` is there to be removed.
+    fn check_quorum(&self, node: NodeId, force: bool) -> Result<bool, Refusal> {
+        let mut left = self.group.state().read().roster.clone();
+        if left.members.remove(&node).is_none() {
+            return Ok(false);
+        }
+        let members = self.group.members();
+        let now: BTreeSet<NodeId> = members.iter().filter(|member| member.voter).map(|member| member.node).collect();
+        let is_level = |candidate| members.iter().any(|member| member.node == candidate && is_level(member));
+        let voters = policy::next(&left, &now, is_level);
         let voters: Vec<NodeId> = voters.iter().copied().filter(|voter| *voter != node).collect();
         if voters.is_empty() {
             let why = format!("{} is the only one that votes: join another gateway first", self.name_of(node));
@@ -135,7 +148,7 @@ impl Members {
         let there = |voter: &NodeId| *voter == self.node() || members.iter().any(|member| member.node == *voter && is_alive(member));
         let (alive, silent): (Vec<NodeId>, Vec<NodeId>) = voters.iter().partition(|voter| there(voter));
         if force || alive.len() * 2 > voters.len() {
-            return Ok(());
+            return Ok(true);
         }
         let names: Vec<String> = silent.iter().map(|silent| self.name_of(*silent)).collect();
         let why = format!(

@@ -115,6 +115,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         mesh: Arc::downgrade(&mesh),
         started: Instant::now(),
         removing: Arc::default(),
+        one_at_a_time: Arc::default(),
         leaving: Arc::default(),
     };
     mesh.register(members::PREFIX, Arc::new(members::Answer(members.clone())));
