@@ -14,6 +14,7 @@ mod fire;
 mod flood;
 mod foreign;
 mod fsync;
+mod history;
 mod listeners;
 mod members;
 mod mesh;

@@ -289,7 +289,7 @@ pub async fn look(node: &Node) -> Value {
 }
 
 /// Waits until it is a member no more.
-async fn gone(node: &Node, number: u64) {
+pub async fn gone(node: &Node, number: u64) {
     until(&format!("gateway {number} is gone"), async || {
         let looks = look(node).await;
         let members = looks["members"].as_array()?;

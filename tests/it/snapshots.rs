@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use spalla_tests::{Api, Mesh, until};
 
 /// Far more than the 200 entries that the settings below keep at most.
-const FLOWS: usize = 450;
+pub const FLOWS: usize = 450;
 const AT_ONCE: usize = 16;
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn who_was_away_for_long_has_the_whole_history_again() {
     let away = (mesh.leader().await + 1) % 3;
     let (one, other) = ((away + 1) % 3, (away + 2) % 3);
     mesh.nodes[away].kill();
-    write(&mesh.nodes[one].api, "first").await;
+    write_many(&mesh.nodes[one].api, "first").await;
     let cancelled = mesh.nodes[one].api.post_surely(&format!("/instances/{waiting}/cancel"), &json!({})).await;
     // Where the answer to the first word was lost, there is nothing left to cancel.
     assert!(matches!(cancelled.status, 200 | 404), "{cancelled:?}");
@@ -41,7 +41,7 @@ async fn who_was_away_for_long_has_the_whole_history_again() {
     mesh.nodes[other].start();
     mesh.nodes[one].ready().await;
     mesh.nodes[other].ready().await;
-    write(&mesh.nodes[other].api, "second").await;
+    write_many(&mesh.nodes[other].api, "second").await;
 
     mesh.nodes[away].start();
     mesh.ready().await;
@@ -78,7 +78,7 @@ async fn rows(api: &Api) -> Vec<Value> {
 }
 
 /// Starts many flows, some at a time, whatever elections go on.
-async fn write(api: &Api, name: &str) {
+pub async fn write_many(api: &Api, name: &str) {
     let writers = (0..AT_ONCE).map(|worker| async move {
         for number in (worker..FLOWS).step_by(AT_ONCE) {
             let key = format!("{name}-{number}");

@@ -248,6 +248,13 @@ fn mesh_address(config: &Path) -> SocketAddr {
     config.peers.listen
 }
 
+/// Whether `mesh status` tells of history that a gateway lacks, or does not tell what one has.
+pub fn lacks_history(status: &Value) -> bool {
+    let lacks = |held: &Value| ["entries", "links"].iter().any(|what| held["missing"][what].as_array().is_none_or(|gaps| !gaps.is_empty()));
+    let members = status["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+    members.is_empty() || members.iter().any(|member| member["vitals"]["history"].as_array().is_none_or(|held| held.iter().any(lacks)))
+}
+
 /// The folder `config/` of the repository.
 pub fn config_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")

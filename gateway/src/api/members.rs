@@ -68,10 +68,10 @@ pub struct HowToRemove {
     force: bool,
 }
 
-/// Takes a gateway out for good; its id never comes back. Refused where those who are left could decide nothing.
+/// Takes a gateway out for good; its id never comes back. Refused where those who are left could decide nothing, or would lack history.
 #[utoipa::path(delete, path = "/api/v1/mesh/members/{node}",
-    params(("node" = u64, Path), ("force" = Option<bool>, Query, description = "also where too few are left")),
-    responses((status = 200, description = "Who votes now", body = serde_json::Value), (status = 409, description = "Too few would be left")))]
+    params(("node" = u64, Path), ("force" = Option<bool>, Query, description = "also where too few are left, or history is lost")),
+    responses((status = 200, description = "Who votes now", body = serde_json::Value), (status = 409, description = "Too few would be left, or none with all of the history")))]
 pub async fn remove(
     State(app): State<App>,
     headers: HeaderMap,

@@ -78,57 +78,99 @@ fn check(links: &[AuditRow]) -> Result<(), String> {
     Ok(())
 }
 
-/// Trace lines of the entries `from..=to` behind `after` = (index, ordinal), in order, with the instances that they are of;
-/// then the instances that ended in these entries, for one may end without a line: `after` is (`to` + 1, how many were had).
-pub fn page(connection: &Connection, group: &GroupId, entries: (u64, u64), after: (u64, u32)) -> rusqlite::Result<GapPage> {
-    if after.0 > entries.1 {
-        return ended(connection, group, entries, after.1);
+/// What another gateway lacks of `entries` and has a right to ask for; nothing where none of them are whole here.
+///
+/// Of the oldest part that is whole here a chunk is taken, about one page: its trace lines in order, with the instances that they are
+/// of, then the instances that ended in it, for one may end without a line. `after` is (index, ordinal) of the last line that was had,
+/// or (the chunk's end + 1, how many ended ones were had).
+pub fn page(connection: &Connection, group: &GroupId, entries: (u64, u64), after: (u64, u32)) -> rusqlite::Result<Option<GapPage>> {
+    let to = entries.1.min(super::schema::reached(connection, group)?);
+    let Some((from, to)) = super::gap::first_whole(connection, group, entries.0, to)? else { return Ok(None) };
+    let to = chunk_end(connection, group, from, to)?;
+    let mut page = GapPage { from, to, rows: Vec::new(), instances: Vec::new(), next: None };
+    let mut room = Room { rows: PAGE_ROWS_MAX, len: PAGE_LEN_MAX };
+    let had = if after.0 > to { after.1 } else { 0 };
+    if after.0 <= to {
+        lines(connection, group, after, &mut page, &mut room)?;
     }
+    if page.next.is_none() {
+        ended(connection, group, had, &mut page, &mut room)?;
+    }
+    Ok(Some(page))
+}
+
+/// Whole entries, at least one, whose lines fit into one page in number.
+fn chunk_end(connection: &Connection, group: &GroupId, from: u64, to: u64) -> rusqlite::Result<u64> {
+    let too_much: Option<i64> = connection
+        .prepare_cached(
+            "SELECT log_index FROM tasks WHERE grp = ?1 AND log_index >= ?2 AND log_index <= ?3 ORDER BY log_index, ordinal LIMIT 1 OFFSET ?4",
+        )?
+        .query_row(params![group.as_str(), signed(from), signed(to), signed(PAGE_ROWS_MAX as u64)], |row| row.get(0))
+        .optional()?;
+    Ok(too_much.map_or(to, |index| unsigned(index).saturating_sub(1).max(from)))
+}
+
+/// What still fits into a page.
+struct Room {
+    rows: usize,
+    len: usize,
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.rows == 0 || self.len == 0
+    }
+    fn take(&mut self, len: usize) {
+        self.rows = self.rows.saturating_sub(1);
+        self.len = self.len.saturating_sub(len);
+    }
+}
+
+fn lines(connection: &Connection, group: &GroupId, after: (u64, u32), page: &mut GapPage, room: &mut Room) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT log_index, ordinal, at, reference, name, what, data, instance FROM tasks
          WHERE grp = ?1 AND log_index >= ?2 AND log_index <= ?3 AND (log_index, ordinal) > (?4, ?5) ORDER BY log_index, ordinal",
     )?;
-    let mut found = statement.query(params![group.as_str(), signed(entries.0), signed(entries.1), signed(after.0), after.1])?;
-    let mut page = GapPage { rows: Vec::new(), instances: Vec::new(), next: Some((entries.1.saturating_add(1), 0)) };
-    let (mut known, mut len) = (BTreeSet::new(), 0);
+    let mut found = statement.query(params![group.as_str(), signed(page.from), signed(page.to), signed(after.0), after.1])?;
+    let mut known = BTreeSet::new();
     while let Some(row) = found.next()? {
-        if page.rows.len() >= PAGE_ROWS_MAX || len >= PAGE_LEN_MAX {
+        if room.is_full() {
             page.next = page.rows.last().map(|last: &GapRow| (last.line.index, last.line.ordinal));
             break;
         }
         let instance = InstanceId::new(row.get::<_, String>(7)?);
         let line = super::reader::task_row(row)?;
-        len += line.data.to_json().len();
+        let mut len = line.data.to_json().len();
         if known.insert(instance.clone())
             && let Some(mut instance) = super::reader::instance(connection, &instance)?
         {
             len += slim(&mut instance);
             page.instances.push(instance);
         }
+        room.take(len);
         page.rows.push(GapRow { instance, line });
     }
-    Ok(page)
+    Ok(())
 }
 
-fn ended(connection: &Connection, group: &GroupId, entries: (u64, u64), had: u32) -> rusqlite::Result<GapPage> {
+fn ended(connection: &Connection, group: &GroupId, had: u32, page: &mut GapPage, room: &mut Room) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {} FROM instances WHERE grp = ?1 AND ended_index >= ?2 AND ended_index <= ?3 ORDER BY ended_index, id LIMIT -1 OFFSET ?4",
         super::reader::INSTANCE_COLUMNS
     ))?;
-    let mut found = statement.query(params![group.as_str(), signed(entries.0), signed(entries.1), had])?;
-    let mut page = GapPage { rows: Vec::new(), instances: Vec::new(), next: None };
-    let (mut count, mut len) = (had, 0);
+    let mut found = statement.query(params![group.as_str(), signed(page.from), signed(page.to), had])?;
+    let mut count = had;
     while let Some(row) = found.next()? {
-        if page.instances.len() >= PAGE_ROWS_MAX || len >= PAGE_LEN_MAX {
-            page.next = Some((entries.1.saturating_add(1), count));
+        if room.is_full() {
+            page.next = Some((page.to.saturating_add(1), count));
             break;
         }
         let mut instance = super::reader::instance_row(row)?;
-        len += slim(&mut instance);
+        room.take(slim(&mut instance));
         count += 1;
         page.instances.push(instance);
     }
-    Ok(page)
+    Ok(())
 }
 
 /// Leaves out what is too large to go along; gives the size of the rest.
@@ -196,13 +238,4 @@ pub fn rows(transaction: &Transaction<'_>, group: &GroupId, page: &GapPage) -> r
             ])?;
     }
     Ok(new)
-}
-
-/// Whether everything up to entry `to` can be read here, with no gap from `from` on.
-pub fn whole(connection: &Connection, group: &GroupId, from: u64, to: u64) -> rusqlite::Result<bool> {
-    let applied: Option<i64> = connection
-        .prepare_cached("SELECT applied_index FROM meta WHERE grp = ?1")?
-        .query_row([group.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(unsigned(applied.unwrap_or(0)) >= to && !super::gap::overlaps(connection, group, from, to)?)
 }

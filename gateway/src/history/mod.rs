@@ -10,6 +10,7 @@ mod aside;
 mod backfill;
 mod cut;
 mod gap;
+mod held;
 mod reader;
 mod rows;
 mod schema;
@@ -19,6 +20,7 @@ mod writer;
 pub use aside::{mark, set_aside};
 pub use cut::Cut;
 pub use gap::Gap;
+pub use held::{Held, Missing, missing_without, tell_missing};
 pub use reader::{Reader, read_audit};
 pub use rows::{AuditFilter, AuditRow, GapPage, GapRow, InstanceFilter, InstanceRow, PAGE_LEN_MAX, Page, TaskRow};
 pub use verify::{Verification, verify_audit};
@@ -96,16 +98,16 @@ impl History {
         &self.inner.path
     }
 
-    /// Puts in audit links that this gateway lacks because a snapshot carried it over them (`Reader::gap` names them), neighbours in
+    /// Puts in audit links that this gateway lacks because a snapshot carried it over them (`Reader::gaps` names them), neighbours in
     /// ascending order that end with the last missing one. They are taken only where the hash chain joins up, so another gateway
     /// can bring nothing false. Blocks until it is done; gives how many were new. Call off the async threads.
     pub fn backfill(&self, group: &GroupId, links: Vec<AuditRow>) -> Result<usize, HistoryError> {
         self.fill(|answer| Job::Links { group: group.clone(), links, answer })
     }
 
-    /// Puts in traces and instances of the gap that ends with entry `to_index`; a page without `next` is its last. Blocks.
-    pub fn backfill_rows(&self, group: &GroupId, to_index: u64, page: GapPage) -> Result<usize, HistoryError> {
-        self.fill(|answer| Job::Rows { group: group.clone(), to_index, page, answer })
+    /// Puts in traces and instances of a gap. With a page without `next` nothing more is missing of its entries. Blocks.
+    pub fn backfill_rows(&self, group: &GroupId, page: GapPage) -> Result<usize, HistoryError> {
+        self.fill(|answer| Job::Rows { group: group.clone(), page, answer })
     }
 
     /// The file as it will stand once all that was taken up to now is in it. Asks at once; the answer comes when that is so.

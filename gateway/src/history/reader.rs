@@ -1,6 +1,7 @@
 //! Questions to the file, on connections that cannot write, off the async threads.
 
 use super::gap::{self, Gap};
+use super::held::{self, Held};
 use super::rows::{AuditFilter, AuditRow, GapPage, InstanceFilter, InstanceRow, Page, TaskRow, page_len};
 use super::schema::{self, signed, unsigned};
 use super::verify::{self, Verification};
@@ -67,41 +68,41 @@ impl Reader {
         self.ask(move |connection| verify::verify(connection, &group)).await
     }
 
-    /// The oldest stretch whose records never came here. Another gateway has them. Cheap.
-    pub async fn gap(&self, group: GroupId) -> Result<Option<Gap>, HistoryError> {
-        self.ask(move |connection| gap::oldest(connection, &group)).await
+    /// Stretches whose records never came here, oldest first. Another gateway may have them. Cheap.
+    pub async fn gaps(&self, group: GroupId) -> Result<Vec<Gap>, HistoryError> {
+        self.ask(move |connection| gap::all(connection, &group)).await
     }
 
-    /// Audit links before `before_seq` that another gateway lacks, in order, as many as one call between gateways may carry.
+    /// What is here of each group.
+    pub async fn held(&self) -> Result<Vec<Held>, HistoryError> {
+        self.ask(held::all).await
+    }
+
+    /// The audit link before `before_seq`, which another gateway lacks, and those before it without a hole, in order, as many as one
+    /// call between gateways may carry.
     pub async fn links_before(&self, group: GroupId, before_seq: u64) -> Result<Vec<AuditRow>, HistoryError> {
         let filter = AuditFilter { group: Some(group), before_seq: Some(before_seq), limit: LINKS_MAX, ..AuditFilter::default() };
-        let mut links = self.audit(filter).await?.rows;
-        let mut len = 0;
-        let fitting = links.iter().take_while(|link| {
-            let fits = len < LINKS_LEN_MAX;
+        let links = self.audit(filter).await?.rows;
+        let (mut len, mut below) = (0, before_seq);
+        let fitting = links.into_iter().take_while(|link| {
+            let fits = len < LINKS_LEN_MAX && link.seq.checked_add(1) == Some(below);
             len += link.data.to_json().len() + link.subject.len();
+            below = link.seq;
             fits
         });
-        let count = fitting.count();
-        links.truncate(count);
+        let mut links: Vec<AuditRow> = fitting.collect();
         links.reverse();
         Ok(links)
     }
 
-    /// Traces and instances of the entries `from..=to`, which another gateway lacks, behind `after`. None: they are not whole here either.
+    /// Traces and instances of a part of entries `from..=to`, which another gateway lacks, behind `after`. None: of none of them all is here.
     pub async fn gap_page(&self, group: GroupId, from: u64, to: u64, after: (u64, u32)) -> Result<Option<GapPage>, HistoryError> {
-        self.ask(move |connection| {
-            if backfill::whole(connection, &group, from, to)? {
-                return backfill::page(connection, &group, (from, to), after).map(Some);
-            }
-            Ok(None)
-        })
-        .await
+        self.ask(move |connection| backfill::page(connection, &group, (from, to), after)).await
     }
 
     /// Index of the newest entry of `group` whose records can be read here.
     pub async fn reached(&self, group: GroupId) -> Result<u64, HistoryError> {
-        self.ask(move |connection| Ok(schema::applied(connection)?.get(&group).copied().unwrap_or_default())).await
+        self.ask(move |connection| schema::reached(connection, &group)).await
     }
 
     async fn ask<T: Send + 'static>(

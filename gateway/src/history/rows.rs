@@ -111,9 +111,11 @@ pub struct GapRow {
     pub line: TaskRow,
 }
 
-/// Part of what fills a gap; `next` goes into the next question.
+/// Part of what fills a gap: of entries `from..=to`, and all of them with the page that has no `next`; else `next` goes into the next question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GapPage {
+    pub from: u64,
+    pub to: u64,
     pub rows: Vec<GapRow>,
     pub instances: Vec<InstanceRow>,
     pub next: Option<(u64, u32)>,

@@ -1,7 +1,7 @@
 //! The tables, and how the file is opened.
 
 use super::HistoryError;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use spalla_shared::id::GroupId;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -112,6 +112,15 @@ pub fn applied(connection: &Connection) -> rusqlite::Result<BTreeMap<GroupId, u6
         .prepare("SELECT grp, applied_index FROM meta")?
         .query_map([], |row| Ok((GroupId::new(row.get::<_, String>(0)?), unsigned(row.get(1)?))))?
         .collect()
+}
+
+/// The newest index of `group` whose records are in the file; 0 where there are none.
+pub fn reached(connection: &Connection, group: &GroupId) -> rusqlite::Result<u64> {
+    let index = connection
+        .prepare_cached("SELECT applied_index FROM meta WHERE grp = ?1")?
+        .query_row([group.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(unsigned(index.unwrap_or(0)))
 }
 
 fn format(connection: &Connection) -> rusqlite::Result<i64> {

@@ -259,9 +259,9 @@ async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_l
     let reader = caught_up.reader();
     // Nothing behind it says that they are missing: the gap does.
     let gap = Gap { from_index: 18, to_index: 50, audit: Some((18, 50)), rows_done: false };
-    assert_eq!(reader.gap(mesh()).await.expect("reads"), Some(gap));
+    assert_eq!(reader.gaps(mesh()).await.expect("reads"), [gap]);
     assert!(told.has_changed().expect("lives"));
-    assert_eq!(complete.reader().gap(mesh()).await.expect("reads"), None);
+    assert_eq!(complete.reader().gaps(mesh()).await.expect("reads"), []);
     for index in 51..=60 {
         let records = records(&mut chain, index);
         complete.take(&mesh(), index, records.clone());
@@ -288,18 +288,18 @@ async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_l
     let verified = Verification::Verified { count: 60, head: chain.head.to_string() };
     assert_eq!(reader.verify(mesh()).await.expect("reads"), verified);
 
-    // A gateway with a gap of its own is no source; nor is one that has not come so far.
+    // A gateway gives nothing of its own gap.
     assert_eq!(reader.gap_page(mesh(), 40, 50, (0, 0)).await.expect("reads"), None);
-    assert_eq!(complete.reader().gap_page(mesh(), 40, 61, (0, 0)).await.expect("reads"), None);
     let mut after = Some((0, 0));
     while let Some(from) = after {
-        assert!(reader.gap(mesh()).await.expect("reads").is_some(), "it is not filled yet");
+        assert!(!reader.gaps(mesh()).await.expect("reads").is_empty(), "it is not filled yet");
         let page = complete.reader().gap_page(mesh(), 18, 50, from).await.expect("reads").expect("is whole");
+        assert_eq!((page.from, page.to), (18, 50));
         after = page.next;
-        caught_up.backfill_rows(&mesh(), 50, page.clone()).expect("taken");
-        assert_eq!(caught_up.backfill_rows(&mesh(), 50, page).expect("taken again"), 0);
+        caught_up.backfill_rows(&mesh(), page.clone()).expect("taken");
+        assert_eq!(caught_up.backfill_rows(&mesh(), page).expect("taken again"), 0);
     }
-    assert_eq!(reader.gap(mesh()).await.expect("reads"), None, "it is filled");
+    assert_eq!(reader.gaps(mesh()).await.expect("reads"), [], "it is filled");
     for id in 0..=5 {
         let id = InstanceId::new(format!("i{id}"));
         let (own, other) =
@@ -307,6 +307,104 @@ async fn what_a_snapshot_carried_over_comes_from_another_gateway_and_only_true_l
         assert_eq!(own, other);
         let lines = async |reader: &Reader| reader.trace(id.clone(), None, 100).await.expect("reads").rows;
         assert_eq!(lines(&reader).await, lines(&complete.reader()).await);
+    }
+}
+
+/// Takes all that `giver` has of what `taker` lacks, as `run::backfill` does. Gives the parts.
+async fn take_rows(taker: &History, giver: &History, from: u64, to: u64) -> Vec<(u64, u64)> {
+    let (mut parts, mut at) = (Vec::new(), from);
+    let mut after = (0, 0);
+    while let Some(page) = giver.reader().gap_page(mesh(), at, to, after).await.expect("reads") {
+        let (part, next) = ((page.from, page.to), page.next);
+        tokio::task::block_in_place(|| taker.backfill_rows(&mesh(), page)).expect("taken");
+        match next {
+            Some(next) => (at, after) = (part.0, next),
+            None => {
+                parts.push(part);
+                (at, after) = (part.1 + 1, (0, 0));
+                if at > to {
+                    break;
+                }
+            }
+        }
+    }
+    parts
+}
+
+/// Two gateways that replaced others had each fetched a part when the last one with all of it was taken away: they gave each other nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_have_different_parts_make_each_other_whole() {
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().expect("folder")).collect();
+    let [complete, old, new, none] = [0, 1, 2, 3].map(|place: usize| open(folders[place].path()));
+    let mut chain = AuditChain::default();
+    let mut ends = Vec::new();
+    // More lines than one page carries, and one entry that has more of them than that.
+    for index in 1..=2_000 {
+        let mut records = records(&mut chain, index);
+        if index == 700 {
+            let RecordBody::Task(task) = &records[0].body else { panic!("a task") };
+            let line = |ordinal| Record { index, ordinal, at: records[0].at, body: RecordBody::Task(task.clone()) };
+            let lines: Vec<Record> = (2..1_300).map(line).collect();
+            records.extend(lines);
+        }
+        ends.push(chain.clone());
+        complete.take(&mesh(), index, records.clone());
+        if index <= 900 {
+            old.take(&mesh(), index, records.clone());
+        }
+        if index > 600 {
+            if index == 601 {
+                new.carried(&mesh(), 600, &ends[599], None);
+            }
+            new.take(&mesh(), index, records);
+        }
+    }
+    old.carried(&mesh(), 2_000, &chain, None);
+    none.carried(&mesh(), 2_000, &chain, None);
+    for history in [&complete, &old, &new, &none] {
+        history.flush(&mesh(), 2_000).expect("flushes");
+    }
+    let held = async |history: &History| history.reader().held().await.expect("reads");
+    let lost =
+        async |goes: &History, left: [&History; 2]| missing_without(Some(&held(goes).await), &[held(left[0]).await, held(left[1]).await]);
+    assert_eq!(tell_missing(&lost(&complete, [&none, &new]).await), "mesh: entries 1 to 600, audit links 1 to 600");
+    assert_eq!(lost(&complete, [&old, &new]).await, Default::default());
+
+    // Each part is noted as it comes.
+    let parts = take_rows(&none, &new, 1, 2_000).await;
+    assert_eq!((parts[0].0, parts[parts.len() - 1].1), (601, 2_000), "{parts:?}");
+    assert!(parts.len() > 2 && parts.contains(&(700, 700)), "{parts:?}");
+    let lacks = Gap { from_index: 1, to_index: 600, audit: None, rows_done: false };
+    let links = Gap { from_index: parts[parts.len() - 1].0, to_index: 2_000, audit: Some((1, 2_000)), rows_done: true };
+    assert_eq!(none.reader().gaps(mesh()).await.expect("reads"), [lacks, links]);
+    take_rows(&none, &old, 1, 600).await;
+    take_rows(&old, &none, 901, 2_000).await;
+
+    // Links, from whoever has the newest that is missing: none gives what is behind a hole of its own.
+    for (taker, giver, to) in [(&none, &new, 2_000), (&old, &new, 2_000), (&none, &old, 600)] {
+        let mut to = to;
+        loop {
+            let links = giver.reader().links_before(mesh(), to + 1).await.expect("reads");
+            let Some(first) = links.first() else { break };
+            to = first.seq - 1;
+            tokio::task::block_in_place(|| taker.backfill(&mesh(), links)).expect("they join up");
+            if taker.reader().gaps(mesh()).await.expect("reads").is_empty() {
+                break;
+            }
+        }
+    }
+    for history in [&none, &old] {
+        assert_eq!(history.reader().gaps(mesh()).await.expect("reads"), []);
+        let verified = Verification::Verified { count: 2_000, head: chain.head.to_string() };
+        assert_eq!(history.reader().verify(mesh()).await.expect("reads"), verified);
+        for id in 0..=200 {
+            let id = InstanceId::new(format!("i{id}"));
+            let told = async |history: &History| {
+                let trace = history.reader().trace(id.clone(), None, 1_000).await.expect("reads");
+                (history.reader().instance(id.clone()).await.expect("reads"), trace)
+            };
+            assert_eq!(told(history).await, told(&complete).await, "{id}");
+        }
     }
 }
 
@@ -326,6 +424,6 @@ fn a_gap_is_known_after_a_restart_and_noted_once() {
     history.take(&mesh(), 3, records(&mut chain, 3));
     history.flush(&mesh(), 3).expect("flushes");
     let connection = schema::open_for_reading(history.path()).expect("opens");
-    let gap = gap::oldest(&connection, &mesh()).expect("reads").expect("is there");
-    assert_eq!((gap.from_index, gap.to_index, gap.audit), (2, 2, Some((2, 2))));
+    let gap = Gap { from_index: 2, to_index: 2, audit: Some((2, 2)), rows_done: false };
+    assert_eq!(gap::all(&connection, &mesh()).expect("reads"), [gap]);
 }

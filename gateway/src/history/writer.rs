@@ -45,7 +45,6 @@ pub enum Job {
     },
     Rows {
         group: GroupId,
-        to_index: u64,
         page: GapPage,
         answer: SyncSender<Result<usize, String>>,
     },
@@ -144,10 +143,10 @@ impl Writer {
                     gap::close_filled(&transaction, &group).map_err(say)?;
                     filled.push((answer, taken));
                 }
-                Job::Rows { group, to_index, page, answer } => {
+                Job::Rows { group, page, answer } => {
                     let new = backfill::rows(&transaction, &group, &page).map_err(say)?;
                     if page.next.is_none() {
-                        gap::rows_are_here(&transaction, &group, to_index).map_err(say)?;
+                        gap::rows_are_here(&transaction, &group, page.from, page.to).map_err(say)?;
                         gap::close_filled(&transaction, &group).map_err(say)?;
                     }
                     filled.push((answer, Ok(new)));

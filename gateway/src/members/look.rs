@@ -4,6 +4,7 @@ use super::{Members, words};
 use crate::consensus::Member;
 use crate::effects::clock::wall_now;
 use crate::effects::known_semantics;
+use crate::history::{Held, Missing, missing_without};
 use crate::storage::{Disk, disk_of};
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::roster::Duty;
@@ -30,6 +31,9 @@ pub struct Vitals {
     pub data_size: u64,
     pub disk_free: u64,
     pub disk_size: u64,
+    /// What its history has of each group. None: it does not say, being of an older build, or its file cannot be read.
+    #[serde(default)]
+    pub history: Option<Vec<Held>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -80,6 +84,8 @@ pub struct MeshLook {
     pub semantics: u32,
     pub epoch: u64,
     pub invitations: usize,
+    /// What no gateway has of a group's history; absent where one of them does not say what it has.
+    pub history_lost: Option<BTreeMap<GroupId, Missing>>,
     pub members: Vec<MemberLook>,
 }
 
@@ -87,7 +93,9 @@ impl Members {
     pub(super) async fn vitals(&self) -> Vitals {
         let folder = self.config.data.clone();
         // A folder on a slow disk must not hold up this thread's other work.
-        let measured = tokio::task::spawn_blocking(move || (size_of(&folder), disk_of(&folder))).await;
+        let measured = tokio::task::spawn_blocking(move || (size_of(&folder), disk_of(&folder)));
+        let history = self.history.held().await.inspect_err(|error| tracing::warn!(%error, "history cannot be read")).ok();
+        let measured = measured.await;
         let (data_size, disk) = measured.unwrap_or_default();
         // Zeros where the system does not say.
         let Disk { free: disk_free, size: disk_size } = disk.unwrap_or_default();
@@ -101,6 +109,7 @@ impl Members {
             data_size,
             disk_free,
             disk_size,
+            history,
         }
     }
 
@@ -116,7 +125,8 @@ impl Members {
         let asked = members.iter().map(|member| self.ask_skew(member.node));
         let mut vitals: BTreeMap<NodeId, (Option<i64>, super::Vitals)> =
             futures::future::join_all(asked).await.into_iter().flatten().collect();
-        let looks = members.into_iter().map(|member| self.look_of(member, leader, &mut vitals)).collect();
+        let looks: Vec<MemberLook> = members.into_iter().map(|member| self.look_of(member, leader, &mut vitals)).collect();
+        let held: Option<Vec<Vec<Held>>> = looks.iter().map(|look| look.vitals.as_ref()?.history.clone()).collect();
         let state = self.group.state().read();
         MeshLook {
             groups: self.groups(),
@@ -125,6 +135,7 @@ impl Members {
             semantics: state.semantics,
             epoch: state.roster.epoch,
             invitations: state.roster.invitations.len(),
+            history_lost: held.map(|held| missing_without(None, &held)),
             members: looks,
         }
     }

@@ -15,6 +15,7 @@ mod keeper;
 mod lay_down;
 mod life;
 mod look;
+mod lost;
 mod patience;
 mod policy;
 mod reach;
@@ -34,6 +35,7 @@ pub use words::{as_of, size};
 
 use crate::config::Config;
 use crate::consensus::{GroupRef, Leadership, MemberError, Mesh, ProposeError};
+use crate::history::Reader;
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Rejection;
 use spalla_shared::id::NodeId;
@@ -60,6 +62,7 @@ pub struct Members {
     pub group: GroupRef,
     /// Weak: the mesh must be able to end while a request still holds this.
     pub mesh: Weak<Mesh>,
+    pub history: Reader,
     pub started: Instant,
     /// Read while a removal is under way: who removes itself answers before it stops.
     pub removing: Arc<tokio::sync::RwLock<()>>,

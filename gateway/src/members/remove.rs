@@ -1,20 +1,21 @@
-//! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more.
+//! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more, or would lack history.
 
 use super::keeper::{is_alive, is_level};
 use super::patience::Patience;
 use super::{CHANGE_TIME_MAX, CONNECT_WAIT, LOOK_AGAIN, Leads, Members, Refusal, policy};
 use crate::consensus::Mesh;
+use crate::history::tell_missing;
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
 use spalla_shared::id::{Actor, NodeId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveRequest {
     pub node: NodeId,
-    /// Also where too few of those who are left are there.
+    /// Also where too few of those who are left are there, or history is lost.
     pub force: bool,
     pub by: Actor,
 }
@@ -87,12 +88,18 @@ impl Members {
         // Whoever asked for it waits a little longer.
         let deadline = Instant::now() + CHANGE_TIME_MAX * 4 / 5;
         let mut loses = false;
+        let mut lost = BTreeMap::new();
         if self.check_quorum(node, request.force)? {
+            let works = self.may_work(node).await;
+            lost = self.lost_with(node).await;
+            if !request.force {
+                self.refuse_to_lose(node, works, &lost)?;
+            }
             if node == self.node() {
                 self.transfer_here(None).await?;
                 return Err(Refusal::not_leader());
             }
-            if self.may_work(node).await {
+            if works {
                 loses = self.ask_lay_down(node).await != Some(true);
                 // That took its time.
                 self.check_quorum(node, request.force)?;
@@ -108,10 +115,12 @@ impl Members {
                 let few = voters.len().is_multiple_of(2).then(|| {
                     format!("{} voters are left: one more gateway elsewhere, a witness, lets the mesh lose one more", voters.len())
                 });
-                let lost = loses.then(|| {
+                let last = loses.then(|| {
                     "it did not say in time that all it decided in its building is known elsewhere: the last of it may be lost".to_owned()
                 });
-                let warnings: Vec<String> = few.into_iter().chain(lost).collect();
+                let history =
+                    (!lost.is_empty()).then(|| format!("history that no other gateway has went with it: {}", tell_missing(&lost)));
+                let warnings: Vec<String> = few.into_iter().chain(last).chain(history).collect();
                 let warning = Some(warnings.join("; ")).filter(|text| !text.is_empty());
                 return Ok(Removed { node, voters, done, warning });
             }

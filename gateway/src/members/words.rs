@@ -2,6 +2,7 @@
 
 use super::MemberLook;
 use crate::consensus::Freshness;
+use crate::history::{Held, tell_missing};
 
 /// Less than this of a disk free, and the operator should know.
 const FREE_SHARE_MIN: f64 = 0.1;
@@ -47,6 +48,10 @@ pub fn line(name: &str, look: &MemberLook, version: &str) -> String {
                 parts.push(format!("runs version {}", vitals.version));
             }
             let share = vitals.disk_free as f64 / (vitals.disk_size.max(1)) as f64;
+            let lacks: Vec<&Held> = vitals.history.iter().flatten().filter(|held| !held.missing.is_empty()).collect();
+            if !lacks.is_empty() {
+                parts.push(format!("its history lacks {}", tell_missing(lacks.into_iter().map(|held| (&held.group, &held.missing)))));
+            }
             if share < FREE_SHARE_MIN {
                 parts.push(format!("only {} of disk free", size(vitals.disk_free)));
             }

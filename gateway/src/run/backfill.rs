@@ -2,7 +2,7 @@
 //! nothing here reaches into the log or the state.
 
 use crate::consensus::Mesh;
-use crate::history::{AuditRow, Gap, GapPage, History, HistoryError, Reader};
+use crate::history::{AuditRow, GapPage, History, HistoryError, Reader};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use spalla_broker::rpc::{RpcError, Service};
 use spalla_shared::codec;
 use spalla_shared::id::{GroupId, NodeId};
 use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub const PREFIX: &str = "history.";
@@ -27,7 +28,7 @@ struct AskAudit {
     before_seq: u64,
 }
 
-/// Traces and instances of entries `from..=to`, behind `after`.
+/// Traces and instances of a part of entries `from..=to`, behind `after`.
 #[derive(Serialize, Deserialize)]
 struct AskRows {
     group: GroupId,
@@ -52,7 +53,7 @@ impl Service for Answer {
             ROWS => {
                 let AskRows { group, from, to, after } = request(&body)?;
                 let page = self.0.gap_page(group, from, to, after).await.map_err(failed)?;
-                let page = page.ok_or_else(|| RpcError::Refused("history is not whole there either".into()))?;
+                let page = page.ok_or_else(|| RpcError::Refused("it has nothing of them either".into()))?;
                 Ok(codec::encode(&page).into())
             }
             other => Err(RpcError::Refused(format!("no method `{other}`"))),
@@ -64,12 +65,31 @@ fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
     codec::decode(body).map_err(|error| RpcError::Refused(format!("request cannot be read: {error}")))
 }
 
+/// What is asked of one gateway after the other.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Audit links up to this one.
+    Links(u64),
+    /// Instances and traces of a part of these entries.
+    Entries(u64, u64),
+}
+
 /// Why a page was not taken.
 enum Trouble {
     /// That gateway cannot help; another may.
     Peer(String),
     /// History can no longer be written or read here.
     Here(HistoryError),
+}
+
+impl Trouble {
+    /// What could not be had.
+    fn of(self, what: String) -> Self {
+        match self {
+            Self::Peer(why) => Self::Peer(format!("{what}: {why}")),
+            here => here,
+        }
+    }
 }
 
 impl From<RpcError> for Trouble {
@@ -90,105 +110,154 @@ impl From<HistoryError> for Trouble {
 
 /// Fills the gaps of one group's history.
 pub struct Backfill {
-    pub group: GroupId,
-    pub history: History,
+    group: GroupId,
+    history: History,
     /// Weak: the mesh must be able to end while this waits.
-    pub mesh: Weak<Mesh>,
+    mesh: Weak<Mesh>,
+    /// The gateway that could help last is asked first: one that is cut off costs a wait each time.
+    helped: AtomicU64,
 }
 
 impl Backfill {
+    pub fn new(group: GroupId, history: History, mesh: Weak<Mesh>) -> Self {
+        Self { group, history, mesh, helped: AtomicU64::new(0) }
+    }
+
     /// Looks at the start and after each snapshot that carried this gateway over entries; while a gap is open, every few seconds.
-    /// Runs until it is dropped.
+    /// Runs until it is dropped, or history has ended.
     pub async fn run(self) {
         let mut carried = self.history.carried_over();
+        let mut said = String::new();
         loop {
             carried.borrow_and_update();
             let open = match self.fill_all().await {
-                Ok(open) => open,
+                Ok(()) => None,
                 Err(Trouble::Peer(why)) => {
-                    tracing::warn!(group = %self.group, why, "part of the history is missing here, and no other gateway has given it yet");
-                    true
+                    Some(format!("part of the history is missing here, and no other gateway has given it yet: {why}"))
                 }
-                Err(Trouble::Here(error)) => {
-                    tracing::warn!(group = %self.group, %error, "history cannot be filled");
-                    true
-                }
+                Err(Trouble::Here(error)) => Some(format!("history cannot be filled: {error}")),
             };
-            let changed = carried.changed();
-            if open {
-                let _ = tokio::time::timeout(AGAIN, changed).await;
-            } else if changed.await.is_err() {
+            // What cannot be filled may stay so for good.
+            let why = open.unwrap_or_default();
+            if !why.is_empty() && why != said {
+                tracing::warn!(group = %self.group, why);
+            }
+            said = why;
+            let changed = if said.is_empty() { Ok(carried.changed().await) } else { tokio::time::timeout(AGAIN, carried.changed()).await };
+            if matches!(changed, Ok(Err(_))) {
                 return;
             }
         }
     }
 
-    /// All gateways of the mesh but this one.
-    fn peers(&self) -> Vec<NodeId> {
-        self.mesh.upgrade().map(|mesh| mesh.peers()).unwrap_or_default().iter().map(|gateway| gateway.node).collect()
-    }
-
-    /// Fills gap after gap, oldest first; each page makes one smaller. Gives whether one is still open.
-    async fn fill_all(&self) -> Result<bool, Trouble> {
-        let mut after = (0, 0);
-        while let Some(gap) = self.history.reader().gap(self.group.clone()).await? {
-            if self.peers().is_empty() {
-                return Ok(true);
+    /// Tries all gaps, oldest first: one that nobody can fill holds no other one up. Where one stays open, the last reason is given.
+    async fn fill_all(&self) -> Result<(), Trouble> {
+        let mut open = None;
+        for gap in self.history.reader().gaps(self.group.clone()).await? {
+            let links = self.fill_links(gap.to_index).await;
+            let entries = if gap.rows_done { Ok(()) } else { self.fill_entries(gap.from_index, gap.to_index).await };
+            for filled in [links, entries] {
+                match filled {
+                    Err(trouble @ Trouble::Peer(_)) => open = Some(trouble),
+                    filled => filled?,
+                }
             }
-            let before = (gap.to_index, gap.audit);
-            let next = self.next_page(&gap, after).await?;
-            let Some(now) = self.history.reader().gap(self.group.clone()).await? else { break };
-            let same = (now.to_index, now.audit) == before && now.rows_done == gap.rows_done;
-            if same && next <= after {
-                return Err(Trouble::Peer(format!("entries {} to {} make no progress", gap.from_index, gap.to_index)));
-            }
-            after = if now.to_index == gap.to_index { next } else { (0, 0) };
         }
-        tracing::debug!(group = %self.group, "history has no gap");
-        Ok(false)
+        open.map_or(Ok(()), Err)
     }
 
-    /// One page from the first gateway that has it. Gives where the trace lines go on.
-    async fn next_page(&self, gap: &Gap, after: (u64, u32)) -> Result<(u64, u32), Trouble> {
+    /// Those of the gap that ends with entry `to_index`, from the newest down; each page makes it smaller.
+    async fn fill_links(&self, to_index: u64) -> Result<(), Trouble> {
+        let mut below = u64::MAX;
+        loop {
+            let gaps = self.history.reader().gaps(self.group.clone()).await?;
+            let Some((_, to)) = gaps.iter().find(|gap| gap.to_index == to_index).and_then(|gap| gap.audit) else { return Ok(()) };
+            if to >= below {
+                return Err(Trouble::Peer(format!("audit links up to {to} make no progress")));
+            }
+            below = to;
+            self.of_any_peer(Wanted::Links(to)).await.map_err(|trouble| trouble.of(format!("audit links up to {to}")))?;
+        }
+    }
+
+    /// Part after part, as the others have them. What is filled is noted part by part, and not asked for again after a restart.
+    async fn fill_entries(&self, from: u64, to: u64) -> Result<(), Trouble> {
+        let mut missing = vec![(from, to)];
+        let mut open = None;
+        while let Some((from, to)) = missing.pop() {
+            match self.of_any_peer(Wanted::Entries(from, to)).await {
+                Ok((first, last)) => {
+                    // Each is smaller than what was asked for.
+                    let left = [(last.saturating_add(1), to), (from, first.saturating_sub(1))];
+                    missing.extend(left.into_iter().filter(|(from, to)| from <= to));
+                }
+                Err(trouble @ Trouble::Peer(_)) => open = Some(trouble.of(format!("entries {from} to {to}"))),
+                Err(here) => return Err(here),
+            }
+        }
+        open.map_or(Ok(()), Err)
+    }
+
+    /// From the first one that has it. Gives from where to where it was taken.
+    async fn of_any_peer(&self, wanted: Wanted) -> Result<(u64, u64), Trouble> {
         let mut last = "there is no other gateway".to_owned();
-        for peer in self.peers() {
-            let taken = match gap.audit {
-                Some((_, to)) => self.links(peer, to).await.map(|()| after),
-                None => self.rows(peer, gap, after).await,
+        let peers = self.mesh.upgrade().map(|mesh| mesh.peers()).unwrap_or_default();
+        let mut peers: Vec<NodeId> = peers.iter().map(|gateway| gateway.node).collect();
+        let helped = NodeId(self.helped.load(Ordering::Relaxed));
+        peers.sort_by_key(|peer| *peer != helped);
+        for peer in peers {
+            let taken = match wanted {
+                Wanted::Links(to) => self.links(peer, to).await,
+                Wanted::Entries(from, to) => self.entries(peer, from, to).await,
             };
             match taken {
-                Ok(after) => return Ok(after),
                 Err(Trouble::Peer(why)) => last = format!("gateway {peer}: {why}"),
-                Err(here) => return Err(here),
+                taken => {
+                    self.helped.store(peer.0, Ordering::Relaxed);
+                    return taken;
+                }
             }
         }
         Err(Trouble::Peer(last))
     }
 
-    async fn links(&self, peer: NodeId, to: u64) -> Result<(), Trouble> {
+    async fn links(&self, peer: NodeId, to: u64) -> Result<(u64, u64), Trouble> {
         let links: Vec<AuditRow> = self.ask(peer, AUDIT, &AskAudit { group: self.group.clone(), before_seq: to.saturating_add(1) }).await?;
-        if links.is_empty() {
-            return Err(Trouble::Peer("it has none of the links either".into()));
-        }
-        let (history, group) = (self.history.clone(), self.group.clone());
-        let taken = tokio::task::spawn_blocking(move || history.backfill(&group, links)).await;
-        let taken = taken.map_err(|error| HistoryError::Stopped(error.to_string()))??;
+        let Some(first) = links.first().map(|link| link.seq) else {
+            return Err(Trouble::Peer("it does not have them either".into()));
+        };
+        let taken = self.put_in(move |history, group| history.backfill(group, links)).await?;
         tracing::info!(group = %self.group, from = %peer, to, links = taken, "audit links fetched");
-        Ok(())
+        Ok((first, to))
     }
 
-    async fn rows(&self, peer: NodeId, gap: &Gap, after: (u64, u32)) -> Result<(u64, u32), Trouble> {
-        let ask = AskRows { group: self.group.clone(), from: gap.from_index, to: gap.to_index, after };
-        let page: GapPage = self.ask(peer, ROWS, &ask).await?;
-        let next = page.next;
-        // Pages go forward, or a peer could keep this going for ever.
-        if next.is_some_and(|next| next <= after) {
-            return Err(Trouble::Peer("its pages do not go on".into()));
+    /// A part of entries `from..=to`, page by page. Gives which.
+    async fn entries(&self, peer: NodeId, from: u64, to: u64) -> Result<(u64, u64), Trouble> {
+        let mut part = (from, to);
+        let mut after = (0, 0);
+        loop {
+            let ask = AskRows { group: self.group.clone(), from: part.0, to: part.1, after };
+            let page: GapPage = self.ask(peer, ROWS, &ask).await?;
+            let (given, next) = ((page.from, page.to), page.next);
+            let within = part.0 <= given.0 && given.0 <= given.1 && given.1 <= part.1;
+            // The first page says which part it is of. Pages go forward, or a peer could keep this going for ever.
+            if !within || (after != (0, 0) && given != part) || next.is_some_and(|next| next <= after) {
+                return Err(Trouble::Peer("its pages do not go on".into()));
+            }
+            self.put_in(move |history, group| history.backfill_rows(group, page)).await?;
+            part = given;
+            match next {
+                Some(next) => after = next,
+                None => return Ok(part),
+            }
         }
-        let (history, group, to) = (self.history.clone(), self.group.clone(), gap.to_index);
-        let taken = tokio::task::spawn_blocking(move || history.backfill_rows(&group, to, page)).await;
-        taken.map_err(|error| HistoryError::Stopped(error.to_string()))??;
-        Ok(next.unwrap_or(after))
+    }
+
+    /// History writes on its own thread, and is waited for off those of everybody else.
+    async fn put_in(&self, put: impl FnOnce(&History, &GroupId) -> Result<usize, HistoryError> + Send + 'static) -> Result<usize, Trouble> {
+        let (history, group) = (self.history.clone(), self.group.clone());
+        let taken = tokio::task::spawn_blocking(move || put(&history, &group)).await;
+        Ok(taken.map_err(|error| HistoryError::Stopped(error.to_string()))??)
     }
 
     async fn ask<T: DeserializeOwned>(&self, peer: NodeId, method: &str, question: &impl Serialize) -> Result<T, Trouble> {

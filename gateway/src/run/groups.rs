@@ -77,8 +77,7 @@ impl GroupRooms {
         rooms.spawn(clock::keep_time(group.clone()));
         rooms.spawn(announce(group.clone(), self.config.site.clone(), boot, env!("CARGO_PKG_VERSION").into(), None));
         // What a snapshot carried this gateway over, from the others.
-        let backfill = Backfill { group: group.id().clone(), history: self.history.clone(), mesh: self.mesh.clone() };
-        rooms.spawn(backfill.run());
+        rooms.spawn(Backfill::new(group.id().clone(), self.history.clone(), self.mesh.clone()).run());
         if let Some(site) = group.id().site() {
             let lease = Duration::from_secs(u64::from(self.config.doors.offline_lease_h) * 60 * 60);
             rooms.spawn(BuildingKeeper { members: self.members.clone(), site, group: group.clone() }.run());

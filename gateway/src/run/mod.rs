@@ -113,6 +113,7 @@ async fn serve(config: Arc<Config>) -> Result<ExitCode> {
         config: config.clone(),
         group: group.clone(),
         mesh: Arc::downgrade(&mesh),
+        history: history.reader(),
         started: Instant::now(),
         removing: Arc::default(),
         one_at_a_time: Arc::default(),

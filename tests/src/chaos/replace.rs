@@ -1,11 +1,12 @@
 //! A gateway that is removed, because it is dead for good or while it works, and another one of a new number that joins in its building at
 //! the same ports, as an operator does it.
 //!
-//! What a dead one's building alone had would be lost with it, so a mesh that is hit like this is whole before: all vote, and the building's
-//! copies lack nothing. From then on it is not waited for: what comes next may hit it while it catches up and begins the building's new life.
+//! What a dead one's building alone had would be lost with it, so a mesh that is hit like this is whole before: all vote and have the
+//! history, and the building's copies lack nothing. From then on it is not waited for: what comes next may hit it while it catches up and begins the building's new life.
 
 use super::link::Link;
 use super::{World, patiently};
+use crate::mesh::lacks_history;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl World {
         self.start_again(place);
     }
 
-    /// All are voters of the mesh, and the building's group has all that it should have wherever it should be.
+    /// All are voters of the mesh and have its whole history, and the building's group has all that it should have wherever it should be.
     async fn whole(&self, place: usize) {
         self.mesh.ready().await;
         let node = &self.mesh.nodes[place];
@@ -38,7 +39,8 @@ impl World {
             let building = node.api.try_get(&format!("/mesh?group=site:{}", node.site)).await?;
             let level = building.data()["members"].as_array()?.iter().all(|member| member["node"] == node.number || member["lag"] == 0);
             let here = building.data()["leader"] == node.number && numbers_of(building.data(), false)? == numbers;
-            (level && here && numbers_of(mesh.data(), true)? == numbers).then_some(())
+            let status = node.api.try_get("/mesh/status").await?;
+            (level && here && numbers_of(mesh.data(), true)? == numbers && !lacks_history(status.data())).then_some(())
         })
         .await;
     }

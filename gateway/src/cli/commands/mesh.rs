@@ -5,9 +5,12 @@ use super::super::failure::usage;
 use super::super::output::{self, cell, outln};
 use crate::cli::init::join::{JoinOptions, Signer};
 use crate::cli::init::{BasePorts, SiteSpec};
+use crate::history::{Missing, tell_missing};
 use crate::members::{Joined, size};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use spalla_shared::id::GroupId;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,7 +38,7 @@ pub enum MeshCommand {
     /// Take a gateway out for good. Its id never comes back.
     Remove {
         node: u64,
-        /// Also where too few of those who are left are there to decide anything.
+        /// Also where too few of those who are left are there to decide anything, or where none of them has all of the history.
         #[arg(long)]
         force: bool,
     },
@@ -142,6 +145,10 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode> {
     let rows: Vec<Vec<String>> = members().map(row).collect();
     outln!("");
     output::table(&["GATEWAY", "SITE", "ROLE", "ADDRESS", "LAG", "HEARD", "DATA", "FREE", "CLOCK", "VERSION", "UP"], &rows, "no members");
+    let lost: BTreeMap<GroupId, Missing> = serde_json::from_value(data["history_lost"].clone()).unwrap_or_default();
+    if !lost.is_empty() {
+        outln!("history that no gateway has: {}", tell_missing(&lost));
+    }
     let (invitations, epoch) = (data["invitations"].as_u64().unwrap_or(0), data["epoch"].as_u64().unwrap_or(0));
     if invitations > 0 {
         outln!("{invitations} open invitations");
