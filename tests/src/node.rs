@@ -157,6 +157,12 @@ impl Node {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Lines of its log that tell of one.
+    pub fn panics(&self) -> Vec<String> {
+        let told = |line: &str| format!("the gateway of {}: {line}", self.site);
+        self.log().lines().filter(|line| line.contains("panicked")).map(told).collect()
+    }
+
     /// Runs the command line at this gateway, to its end.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         self.cli_begun(arguments).wait_with_output().expect("the command line runs")

@@ -237,8 +237,6 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (tell, told) = oneshot::channel();
         let build = move || {
             let index = index_of(&meta);
-            // The records of all entries up to here were taken, but the newest entries may have had none.
-            sink.take(&group, index, Vec::new());
             // Behind a snapshot the log may be purged: what history derives from it must be safe first.
             let result = sink.flush(&group, index).map_err(|reason| format!("history cannot be made durable: {reason}")).and_then(|()| {
                 let image = SnapshotImage::new(&codec::encode(&meta), &codec::encode(&state));
@@ -337,17 +335,14 @@ impl Applier {
         self.view.log_len.fetch_add(len, Ordering::Relaxed);
         self.view.applied.send_replace(index);
         tell(answer);
-        if !records.is_empty() {
-            self.sink.take(&self.group, index, records);
-        }
+        // Also where there are none: history tells how far it reaches.
+        self.sink.take(&self.group, index, records);
         Ok(())
     }
 
     fn hold(&self, tell: oneshot::Sender<(SnapshotMeta, State)>, released: &std::sync::mpsc::Receiver<()>) {
         let position = self.view.position.lock().clone();
         let meta = SnapshotMeta { last_log_id: position.last, last_membership: position.membership };
-        // The newest entries may have had no records.
-        self.sink.take(&self.group, index_of(&meta), Vec::new());
         let state = self.view.state.read().clone();
         if tell.send((meta, state)).is_ok() {
             // Also ends when the other end is dropped.

@@ -117,7 +117,9 @@ impl Reader {
                 Some(connection) => connection,
                 None => schema::open_for_reading(&inner.path)?,
             };
-            let answer = question(&connection).map_err(|error| HistoryError::File { path: inner.path.clone(), error })?;
+            // All that one question reads is of the same moment.
+            let asked = connection.unchecked_transaction().and_then(|reading| question(&reading));
+            let answer = asked.map_err(|error| HistoryError::File { path: inner.path.clone(), error })?;
             inner.idle.lock().push(connection);
             Ok(answer)
         });

@@ -223,7 +223,7 @@ async fn what_a_group_went_on_without_is_put_aside() {
         }
     }
     // It comes back late: the group has more links again than it had when it went on, so their number tells nothing.
-    let fork = Fork { index: 100, audit_seq: other.seq };
+    let fork = Fork { index: 100, audit_seq: other.seq, copied: None };
     (100..=103).for_each(|index| giver.take(&mesh(), index, records(&mut other, index)));
     giver.flush(&mesh(), 103).expect("flushes");
     let links = giver.reader().links_before(mesh(), other.seq + 1).await.expect("reads");
@@ -237,6 +237,26 @@ async fn what_a_group_went_on_without_is_put_aside() {
     let filter = AuditFilter { group: Some(GroupId::new("mesh~100")), limit: 10, ..AuditFilter::default() };
     let aside = history.reader().audit(filter).await.expect("reads").rows;
     assert_eq!(aside.iter().map(|link| link.seq).collect::<Vec<_>>(), [5, 4]);
+}
+
+/// Log positions of a building's next life begin far behind its copy's end: entries that never were are no history that anybody lacks.
+#[tokio::test]
+async fn between_two_lives_of_a_group_nothing_is_missing() {
+    let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
+    let [copy, founder] = [0, 1].map(|place: usize| open(folders[place].path()));
+    let mut chain = AuditChain::default();
+    (1..=50).for_each(|index| copy.take(&mesh(), index, records(&mut chain, index)));
+    let begins = 1 << 40;
+    let fork = Fork { index: begins, audit_seq: chain.seq, copied: Some(50) };
+    copy.carried(&mesh(), begins, &chain, Some(fork));
+    founder.carried(&mesh(), begins, &chain, Some(fork));
+    for history in [&copy, &founder] {
+        history.flush(&mesh(), begins).expect("flushes");
+    }
+    assert_eq!(copy.reader().gaps(mesh()).await.expect("reads"), []);
+    let old = Gap { from_index: 1, to_index: 50, audit: None, rows_done: false };
+    let links = Gap { from_index: 51, to_index: begins, audit: Some((1, 50)), rows_done: true };
+    assert_eq!(founder.reader().gaps(mesh()).await.expect("reads"), [old, links]);
 }
 
 #[tokio::test]

@@ -128,12 +128,17 @@ impl Writer {
                     if index <= *applied {
                         continue;
                     }
-                    let fork = fork.unwrap_or(Fork { index, audit_seq: audit.seq });
+                    let fork = fork.unwrap_or(Fork { index, audit_seq: audit.seq, copied: None });
                     let lost = set_aside_links(&transaction, &group, fork).map_err(say)?;
                     if lost > 0 {
                         tracing::warn!(%group, links = lost, "the group went on without the newest of what was here; they are put aside");
                     }
                     gap::note(&transaction, &group, (*applied + 1, index), &audit).map_err(say)?;
+                    // Nobody has what never was: a life begins with a snapshot.
+                    if let Some(copied) = fork.copied.filter(|copied| *copied < fork.index) {
+                        gap::rows_are_here(&transaction, &group, copied + 1, fork.index).map_err(say)?;
+                        gap::close_filled(&transaction, &group).map_err(say)?;
+                    }
                     *applied = index;
                     carried = true;
                     touched.insert(group);

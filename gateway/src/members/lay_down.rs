@@ -51,17 +51,17 @@ impl Members {
     /// What is still being changed is not known to be well.
     fn is_spare(&self) -> bool {
         let Some(mesh) = self.mesh.upgrade() else { return false };
-        let roster = self.group.state().read().roster.clone();
+        let mut left = self.group.state().read().roster.clone();
+        left.members.remove(&self.node());
         let groups = mesh.groups();
         let mut buildings = groups.iter().map(|group| group.id()).filter(|id| id.site().is_some());
-        buildings.all(|id| mesh.settled_voters(id).is_some_and(|voters| decides_without(self.node(), &voters, &roster)))
+        buildings.all(|id| mesh.settled_voters(id).is_some_and(|voters| decides_without(self.node(), &voters, &left)))
     }
 }
 
 /// Those who were removed before may not have lost their votes yet.
-fn decides_without(own: NodeId, voters: &BTreeSet<NodeId>, roster: &Roster) -> bool {
-    let left = voters.iter().filter(|node| **node != own && roster.members.contains_key(node)).count();
-    !voters.contains(&own) || left * 2 > voters.len()
+fn decides_without(own: NodeId, voters: &BTreeSet<NodeId>, left: &Roster) -> bool {
+    !voters.contains(&own) || left.decides(voters)
 }
 
 #[cfg(test)]
@@ -77,7 +77,11 @@ mod tests {
             (NodeId(node), member)
         };
         let roster = Roster { newest: NodeId(9), members: [1, 2, 4].map(listed).into(), ..Roster::default() };
-        let may_go = |own: u64, voters: &[u64]| decides_without(NodeId(own), &voters.iter().copied().map(NodeId).collect(), &roster);
+        let may_go = |own: u64, voters: &[u64]| {
+            let mut left = roster.clone();
+            left.members.remove(&NodeId(own));
+            decides_without(NodeId(own), &voters.iter().copied().map(NodeId).collect(), &left)
+        };
         assert!(may_go(1, &[2]), "another one has its vote");
         assert!(!may_go(1, &[1]));
         assert!(!may_go(1, &[1, 2]), "two cannot lose one");

@@ -150,11 +150,7 @@ fn verdict(site: &SiteId, roster: &Roster, standings: &Standings) -> Verdict {
     let best = roster.members.keys().filter_map(of).max_by_key(|(node, standing)| (standing.age(), is_own(node), std::cmp::Reverse(*node)));
     let (number, newest) = (known.map_or(0, |life| life.number), best.map_or(0, |(_, standing)| standing.life));
     if let Some((_, standing)) = best.filter(|(_, standing)| standing.life >= number || known.is_some_and(|life| life.number == 1)) {
-        let decides = |voters: &BTreeSet<NodeId>| {
-            let left = voters.iter().filter(|voter| roster.members.contains_key(voter)).count();
-            left * 2 > voters.len()
-        };
-        if standing.voters.iter().all(decides) {
+        if standing.voters.iter().all(|voters| roster.decides(voters)) {
             return Verdict::Lives;
         }
     } else if let Some(life) = known.filter(|life| life.number > newest) {

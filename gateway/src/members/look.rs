@@ -94,7 +94,7 @@ impl Members {
         let folder = self.config.data.clone();
         // A folder on a slow disk must not hold up this thread's other work.
         let measured = tokio::task::spawn_blocking(move || (size_of(&folder), disk_of(&folder)));
-        let history = self.history.held().await.inspect_err(|error| tracing::warn!(%error, "history cannot be read")).ok();
+        let history = self.held().await;
         let measured = measured.await;
         let (data_size, disk) = measured.unwrap_or_default();
         // Zeros where the system does not say.

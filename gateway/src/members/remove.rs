@@ -1,15 +1,15 @@
 //! A gateway taken out of the mesh for good. Refused where those who are left could decide nothing any more, or would lack history.
 
 use super::keeper::{is_alive, is_level};
+use super::lost::Lost;
 use super::patience::Patience;
 use super::{CHANGE_TIME_MAX, CONNECT_WAIT, LOOK_AGAIN, Leads, Members, Refusal, policy};
 use crate::consensus::Mesh;
-use crate::history::tell_missing;
 use serde::{Deserialize, Serialize};
 use spalla_shared::engine::Command;
 use spalla_shared::engine::roster::MemberCommand;
 use spalla_shared::id::{Actor, NodeId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,21 +88,22 @@ impl Members {
         // Whoever asked for it waits a little longer.
         let deadline = Instant::now() + CHANGE_TIME_MAX * 4 / 5;
         let mut loses = false;
-        let mut lost = BTreeMap::new();
+        let mut lost = Lost::default();
         if self.check_quorum(node, request.force)? {
             let works = self.may_work(node).await;
-            lost = self.lost_with(node).await;
-            if !request.force {
-                self.refuse_to_lose(node, works, &lost)?;
-            }
+            lost = self.check_history(node, works, request.force).await?;
             if node == self.node() {
                 self.transfer_here(None).await?;
                 return Err(Refusal::not_leader());
             }
             if works {
                 loses = self.ask_lay_down(node).await != Some(true);
-                // That took its time.
+                // That took its time. Another leader keeps removals apart by itself.
+                if !self.leadership().is_self {
+                    return Err(Refusal::not_leader());
+                }
                 self.check_quorum(node, request.force)?;
+                lost = self.check_history(node, works, request.force).await?;
             }
         }
         let command = Command::Member(MemberCommand::Remove { node, by: request.by.clone() });
@@ -118,14 +119,20 @@ impl Members {
                 let last = loses.then(|| {
                     "it did not say in time that all it decided in its building is known elsewhere: the last of it may be lost".to_owned()
                 });
-                let history =
-                    (!lost.is_empty()).then(|| format!("history that no other gateway has went with it: {}", tell_missing(&lost)));
-                let warnings: Vec<String> = few.into_iter().chain(last).chain(history).collect();
+                let warnings: Vec<String> = few.into_iter().chain(last).chain(lost.warning()).collect();
                 let warning = Some(warnings.join("; ")).filter(|text| !text.is_empty());
                 return Ok(Removed { node, voters, done, warning });
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    async fn check_history(&self, node: NodeId, works: bool, force: bool) -> Result<Lost, Refusal> {
+        let lost = self.lost_with(node).await;
+        if !force {
+            self.refuse_to_lose(node, works, &lost)?;
+        }
+        Ok(lost)
     }
 
     /// Else it is known to be dead, and is not waited for.

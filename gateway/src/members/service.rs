@@ -4,6 +4,7 @@ use super::hand_over::HandedOver;
 use super::remove::{RemoveRequest, Removed};
 use super::{CHANGE_TIME_MAX, Members, Refusal, Vitals};
 use crate::consensus::Member;
+use crate::history::Held;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
@@ -19,6 +20,7 @@ const STANDING: &str = "member.standing";
 const REMOVE: &str = "member.remove";
 const TRANSFER: &str = "member.transfer";
 const LAY_DOWN: &str = "member.lay-down";
+const HELD: &str = "member.held";
 
 /// For a gateway to say how it is; one that takes longer is told as not answering.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(1_500);
@@ -39,6 +41,7 @@ impl Service for Answer {
             REMOVE => codec::encode(&self.0.lead(|| async { self.0.remove_here(&request(&body)?).await }).await),
             TRANSFER => codec::encode(&self.0.lead(|| async { self.0.transfer_here(request(&body)?).await }).await),
             LAY_DOWN => codec::encode(&self.0.lay_down().await),
+            HELD => codec::encode(&self.0.held().await),
             other => return Err(RpcError::Refused(format!("no method `{other}`"))),
         }
         .into())
@@ -56,6 +59,11 @@ impl Members {
 
     pub(super) async fn ask_vitals(&self, node: NodeId) -> Option<Vitals> {
         self.call(node, VITALS, &(), LOOK_TIME_MAX).await.ok()
+    }
+
+    /// Nothing where it does not answer, cannot read its history, or is too old to know the question.
+    pub(super) async fn ask_held(&self, node: NodeId) -> Option<Vec<Held>> {
+        self.call::<_, Option<Vec<Held>>>(node, HELD, &(), LOOK_TIME_MAX).await.ok().flatten()
     }
 
     /// What the leader knows of each member.

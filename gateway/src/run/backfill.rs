@@ -16,7 +16,8 @@ use std::time::Duration;
 
 pub const PREFIX: &str = "history.";
 const AUDIT: &str = "history.audit";
-const ROWS: &str = "history.rows";
+/// Not `history.rows`, by which older builds ask for a whole gap: they would take a part of it for all.
+const PART: &str = "history.part";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Before all other gateways are asked again, when none of them could help.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ impl Service for Answer {
                 let links = self.0.links_before(group, before_seq).await.map_err(failed)?;
                 Ok(codec::encode(&links).into())
             }
-            ROWS => {
+            PART => {
                 let AskRows { group, from, to, after } = request(&body)?;
                 let page = self.0.gap_page(group, from, to, after).await.map_err(failed)?;
                 let page = page.ok_or_else(|| RpcError::Refused("it has nothing of them either".into()))?;
@@ -237,12 +238,15 @@ impl Backfill {
         let mut after = (0, 0);
         loop {
             let ask = AskRows { group: self.group.clone(), from: part.0, to: part.1, after };
-            let page: GapPage = self.ask(peer, ROWS, &ask).await?;
+            let page: GapPage = self.ask(peer, PART, &ask).await?;
             let (given, next) = ((page.from, page.to), page.next);
             let within = part.0 <= given.0 && given.0 <= given.1 && given.1 <= part.1;
+            // A line of a later entry would be in the way of this gateway's own.
+            let own = page.rows.iter().all(|row| given.0 <= row.line.index && row.line.index <= given.1);
             // The first page says which part it is of. Pages go forward, or a peer could keep this going for ever.
-            if !within || (after != (0, 0) && given != part) || next.is_some_and(|next| next <= after) {
-                return Err(Trouble::Peer("its pages do not go on".into()));
+            let goes_on = next.is_none_or(|next| after < next && next.0 <= given.1.saturating_add(1));
+            if !within || !own || !goes_on || (after != (0, 0) && given != part) {
+                return Err(Trouble::Peer("its pages are not what was asked for".into()));
             }
             self.put_in(move |history, group| history.backfill_rows(group, page)).await?;
             part = given;

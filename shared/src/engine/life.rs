@@ -41,10 +41,13 @@ pub struct Life {
 /// Where the newest life of a group parts from what copies of earlier ones may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
-    /// Its first entry.
+    /// Where it begins, with the snapshot that the founder is given.
     pub index: u64,
     /// The newest audit link that it took over.
     pub audit_seq: u64,
+    /// The newest entry that it took over: there are none between it and `index`. Absent where a build that did not say so began it.
+    #[serde(default)]
+    pub copied: Option<u64>,
 }
 
 impl Life {
@@ -74,7 +77,7 @@ impl State {
     /// which that life stands.
     pub fn begin_life(&mut self, number: u64, index: u64, mesh: &State) {
         self.life = number;
-        self.fork = Some(Fork { index, audit_seq: self.audit.seq });
+        self.fork = Some(Fork { index, audit_seq: self.audit.seq, copied: Some(self.applied) });
         // The mesh may have more than this copy knows to be owed, may be given some of it yet, and heeds no number twice.
         let taken = mesh.crossings.taken.get(&self.group).copied().unwrap_or(0);
         let owed = self.crossings.owed.entry(mesh.group.clone()).or_default();
@@ -237,7 +240,7 @@ mod tests {
         let owed = &copy.crossings.owed[&GroupId::mesh()];
         // The mesh may be given more of the old life yet: its numbers are not given again.
         assert_eq!((owed.newest_seq, owed.taken_seq, owed.items.len()), (3 + ITEMS_APART, 2, 1));
-        assert_eq!(copy.fork, Some(Fork { index: 700, audit_seq: copy.audit.seq }));
+        assert_eq!(copy.fork, Some(Fork { index: 700, audit_seq: copy.audit.seq, copied: Some(copy.applied) }));
         assert_eq!((copy.life, copy.clock), (2, Timestamp(11_000)), "no opening lives through it");
 
         // The mesh has more than the copy ever knew of.

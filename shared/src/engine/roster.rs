@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 use crate::topic::is_level;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Gateways of one mesh: the leader sends heartbeats to each.
@@ -44,6 +44,14 @@ pub struct Roster {
     /// Buildings whose groups began again, or whose gateways were removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lives: BTreeMap<SiteId, Life>,
+}
+
+impl Roster {
+    /// Most of those who vote belong to the mesh.
+    pub fn decides(&self, voters: &BTreeSet<NodeId>) -> bool {
+        let left = voters.iter().filter(|voter| self.members.contains_key(voter)).count();
+        left * 2 > voters.len()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

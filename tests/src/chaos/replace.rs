@@ -66,9 +66,7 @@ impl World {
         let ports = [self.mesh.nodes[place].devices_port, link.address.port(), api_listens.port()];
         let mut node = self.mesh.joined(by, &site, &["--site", &site], ports).await;
         std::mem::swap(&mut node, &mut self.mesh.nodes[place]);
-        let log = node.log();
-        let panics = log.lines().filter(|line| line.contains("panicked")).map(|line| format!("the gateway of {site}: {line}"));
-        self.broken.extend(panics);
+        self.broken.extend(node.panics());
         let places: Vec<(usize, u64)> = self.mesh.nodes.iter().map(|node| node.number).enumerate().collect();
         let links = &self.links;
         self.mesh.configure(place, |config| {

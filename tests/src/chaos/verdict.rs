@@ -88,8 +88,7 @@ impl Verdict {
             broken.push(format!("units are held though every instance has ended: {pool}"));
         }
         for node in &mesh.nodes {
-            let log = node.log();
-            broken.extend(log.lines().filter(|line| line.contains("panicked")).map(|line| format!("the gateway of {}: {line}", node.site)));
+            broken.extend(node.panics());
         }
 
         patiently("the cloud holds everything", async || {

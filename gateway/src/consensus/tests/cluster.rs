@@ -42,20 +42,21 @@ pub fn named(number: u64, version: &str) -> Command {
 
 #[derive(Default)]
 pub struct Sink {
-    pub taken: Mutex<BTreeMap<u64, usize>>,
+    /// How many records of each entry.
+    pub taken: Mutex<BTreeMap<(GroupId, u64), usize>>,
     pub flushed: Mutex<u64>,
 }
 
 impl RecordSink for Sink {
-    fn take(&self, _group: &GroupId, index: u64, records: Vec<Record>) {
-        self.taken.lock().insert(index, records.len());
+    fn take(&self, group: &GroupId, index: u64, records: Vec<Record>) {
+        self.taken.lock().insert((group.clone(), index), records.len());
     }
-    fn carried(&self, _group: &GroupId, index: u64, _audit: &AuditChain, _fork: Option<Fork>) {
-        self.taken.lock().insert(index, 0);
+    fn carried(&self, group: &GroupId, index: u64, _audit: &AuditChain, _fork: Option<Fork>) {
+        self.taken.lock().insert((group.clone(), index), 0);
     }
-    fn flush(&self, _group: &GroupId, index: u64) -> Result<(), String> {
+    fn flush(&self, group: &GroupId, index: u64) -> Result<(), String> {
         // As history does: it vouches for nothing that it was not told of.
-        let taken = self.taken.lock().last_key_value().map_or(0, |(newest, _)| *newest);
+        let taken = self.taken.lock().keys().filter(|(of, _)| of == group).map(|(_, index)| *index).max().unwrap_or(0);
         if taken < index {
             return Err(format!("entry {index} was never taken"));
         }
