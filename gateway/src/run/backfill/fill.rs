@@ -1,70 +1,20 @@
-//! History that a snapshot carried this gateway over, fetched from the others. Each gateway answers from its own file;
-//! nothing here reaches into the log or the state.
+//! Fills the gaps of one group's history from whoever has what is missing.
 
+use super::{AUDIT, AskAudit, AskRows, PART};
 use crate::consensus::Mesh;
-use crate::history::{AuditRow, GapPage, History, HistoryError, Reader};
-use async_trait::async_trait;
-use bytes::Bytes;
+use crate::history::{AuditRow, GapPage, History, HistoryError};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use spalla_broker::rpc::{RpcError, Service};
+use spalla_broker::rpc::RpcError;
 use spalla_shared::codec;
 use spalla_shared::id::{GroupId, NodeId};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub const PREFIX: &str = "history.";
-const AUDIT: &str = "history.audit";
-/// Not `history.rows`, by which older builds ask for a whole gap: they would take a part of it for all.
-const PART: &str = "history.part";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Before all other gateways are asked again, when none of them could help.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// Audit links before this one.
-#[derive(Serialize, Deserialize)]
-struct AskAudit {
-    group: GroupId,
-    before_seq: u64,
-}
-
-/// Traces and instances of a part of entries `from..=to`, behind `after`.
-#[derive(Serialize, Deserialize)]
-struct AskRows {
-    group: GroupId,
-    from: u64,
-    to: u64,
-    after: (u64, u32),
-}
-
-/// Answers other gateways.
-pub struct Answer(pub Reader);
-
-#[async_trait]
-impl Service for Answer {
-    async fn call(&self, _peer: NodeId, method: &str, body: Bytes) -> Result<Bytes, RpcError> {
-        let failed = |error: HistoryError| RpcError::Remote(error.to_string());
-        match method {
-            AUDIT => {
-                let AskAudit { group, before_seq } = request(&body)?;
-                let links = self.0.links_before(group, before_seq).await.map_err(failed)?;
-                Ok(codec::encode(&links).into())
-            }
-            PART => {
-                let AskRows { group, from, to, after } = request(&body)?;
-                let page = self.0.gap_page(group, from, to, after).await.map_err(failed)?;
-                let page = page.ok_or_else(|| RpcError::Refused("it has nothing of them either".into()))?;
-                Ok(codec::encode(&page).into())
-            }
-            other => Err(RpcError::Refused(format!("no method `{other}`"))),
-        }
-    }
-}
-
-fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
-    codec::decode(body).map_err(|error| RpcError::Refused(format!("request cannot be read: {error}")))
-}
 
 /// What is asked of one gateway after the other.
 #[derive(Clone, Copy)]
