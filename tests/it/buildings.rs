@@ -6,7 +6,7 @@ use crate::members::look;
 use crate::{PROGRAM, SITES};
 use serde_json::{Value, json};
 use spalla_broker::client::Version;
-use spalla_tests::mesh::parsed;
+use spalla_tests::mesh::{lacks_history, parsed};
 use spalla_tests::{Device, Login, Mesh, Node, until};
 
 /// Lives in the buildings, and waits until somebody says `it.go` there.
@@ -89,6 +89,11 @@ async fn a_building_whose_only_gateway_is_replaced_goes_on_with_what_it_had() {
         })
         .await;
     }
+    until("no traces are missing, and none of entries that never were", async || {
+        let status = mesh.nodes[0].api.try_get("/mesh/status").await?;
+        (!lacks_history(status.data())).then_some(())
+    })
+    .await;
 }
 
 /// It says so before it goes, so no copy has to begin a new life without what it decided at last.

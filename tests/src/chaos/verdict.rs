@@ -4,7 +4,7 @@ use super::patiently;
 use super::register::Found;
 use super::witness::Witness;
 use crate::api::Api;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, lacks_history};
 use serde_json::Value;
 use spalla::demo::cloud::Cloud;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,11 @@ impl Verdict {
             broken.extend(node.panics());
         }
 
+        patiently("every gateway has the whole history", async || {
+            let status = api.try_get("/mesh/status").await?;
+            (!lacks_history(status.data())).then_some(())
+        })
+        .await;
         patiently("the cloud holds everything", async || {
             let status = api.try_get("/status").await?;
             let waiting = status.data()["outbox"]["backlog"].as_u64()?;
