@@ -54,6 +54,13 @@ impl Verdict {
             mesh.agreed_within(&format!("site:{}", node.site), AGREED_TIME_MAX).await;
         }
 
+        // The gateway that is asked may have come a moment ago.
+        patiently("every gateway has the whole history", async || {
+            let status = api.try_get("/mesh/status").await?;
+            (!lacks_history(status.data())).then_some(())
+        })
+        .await;
+
         let (events, turns) = (witness.events(), witness.turns());
         let heard = times(api, "chaos/heard", "output", &mut broken).await;
         // Where the mesh was out of reach, a building took an event in its place: it is in the trail as late, and starts nothing.
@@ -91,11 +98,6 @@ impl Verdict {
             broken.extend(node.panics());
         }
 
-        patiently("every gateway has the whole history", async || {
-            let status = api.try_get("/mesh/status").await?;
-            (!lacks_history(status.data())).then_some(())
-        })
-        .await;
         patiently("the cloud holds everything", async || {
             let status = api.try_get("/status").await?;
             let waiting = status.data()["outbox"]["backlog"].as_u64()?;
